@@ -1,0 +1,67 @@
+"""visionkit: one API for seeing and making images.
+
+    import visionkit as vk
+    vk.classify("cat.jpg")
+
+The public names load on first use, so that importing visionkit costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .errors import Failure, VisionkitError
+    from .images import find_images, load_image
+    from .models import clear_models, list_models, load_model
+    from .models.wrap import wrap_model
+    from .pipeline import Batches, Preprocess, to_image, to_tensor
+    from .tasks.classify import classify
+
+__version__ = "0.1.0"
+
+_HOME = {  # no key is also the name of a module or folder here: importing that would replace the public name
+    "Batches": "pipeline",
+    "Failure": "errors",
+    "Preprocess": "pipeline",
+    "VisionkitError": "errors",
+    "classify": "tasks.classify",
+    "clear_models": "models",
+    "find_images": "images",
+    "list_models": "models",
+    "load_image": "images",
+    "load_model": "models",
+    "to_image": "pipeline",
+    "to_tensor": "pipeline",
+    "wrap_model": "models.wrap",
+}
+
+__all__ = [
+    "Batches",
+    "Failure",
+    "Preprocess",
+    "VisionkitError",
+    "classify",
+    "clear_models",
+    "find_images",
+    "list_models",
+    "load_image",
+    "load_model",
+    "to_image",
+    "to_tensor",
+    "wrap_model",
+]
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module 'visionkit' has no attribute {name!r}")
+    return getattr(import_module(f".{_HOME[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

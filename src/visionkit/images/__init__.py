@@ -1,0 +1,26 @@
+"""Sources become pixels: the only place that reads an image.
+
+`load_image` takes whatever a user has and gives one thing: an upright sRGB picture in mode RGB.
+"""
+
+from .drawing import draw_boxes
+from .find import find_images
+from .fit import Fit
+from .load import load_image
+from .sources import Picture, Source, describe, is_single, is_tensor
+from .upload import Upload, UploadRules, encode_upload
+
+__all__ = [
+    "Fit",
+    "Picture",
+    "Source",
+    "Upload",
+    "UploadRules",
+    "describe",
+    "draw_boxes",
+    "encode_upload",
+    "find_images",
+    "is_single",
+    "is_tensor",
+    "load_image",
+]

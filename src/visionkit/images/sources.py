@@ -1,0 +1,176 @@
+"""What counts as an image source, what to call it, and how its bytes are read."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import re
+import stat
+from typing import Any, BinaryIO, Final, Protocol, TypeAlias, TypeGuard, Union, runtime_checkable
+from urllib.parse import unquote_to_bytes
+
+import numpy as np
+from PIL import Image
+
+from ..errors import ImageTooLargeError, SourceError
+
+Picture: TypeAlias = Image.Image
+"""An upright sRGB picture in mode RGB, as `load_image` gives it."""
+
+
+@runtime_checkable
+class TensorLike(Protocol):
+    """A torch tensor, described without importing torch."""
+
+    def detach(self) -> Any:
+        """The tensor without its graph."""
+
+    def cpu(self) -> Any:
+        """The tensor in main memory."""
+
+    def numpy(self) -> Any:
+        """The tensor as an array."""
+
+
+Source: TypeAlias = Union[
+    str,
+    "os.PathLike[str]",
+    bytes,
+    bytearray,
+    memoryview,
+    BinaryIO,
+    Image.Image,
+    "np.ndarray[Any, np.dtype[Any]]",
+    TensorLike,
+]
+"""One image: a path, a `data:` URI, bytes, a file object, a PIL image, an array (H, W) or (H, W, 1|3|4),
+or a torch tensor (H, W) or (1|3|4, H, W)."""
+
+MAX_BYTES: Final = 512 * 2**20
+"""The largest file that is read, in bytes; no camera writes a larger one."""
+
+_URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+:/", re.ASCII)
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def is_tensor(value: object) -> TypeGuard[TensorLike]:
+    """Whether a value is a torch tensor, told by its type's name so that torch is not imported."""
+    return any(base.__module__ == "torch" and base.__name__ == "Tensor" for base in type(value).__mro__)
+
+
+def is_file_object(value: object) -> TypeGuard[BinaryIO]:
+    """Whether a value is an open file: it can be read, and is no iterator of sources."""
+    return callable(getattr(value, "read", None))
+
+
+def is_single(value: object) -> bool:
+    """Whether a value is one image source, and not several: see `Source`.
+
+    An array of numbers is one image whatever its number of dimensions (a 4-D one is refused later, with a
+    hint), an array of strings or objects is many.
+    """
+    if isinstance(value, np.ndarray):
+        return value.dtype.kind not in "OUS"
+    return (
+        isinstance(value, (str, os.PathLike, bytes, bytearray, memoryview, Image.Image))
+        or is_tensor(value)
+        or is_file_object(value)
+    )
+
+
+def printable(text: str) -> str:
+    """`text` with control, direction and undecodable characters escaped, so that it fits one safe line."""
+    return _CONTROL.sub(lambda m: m.group().encode("unicode_escape").decode("ascii"), text)
+
+
+def describe(source: object) -> str:
+    """A source as a short printable string: its path, or what it is, such as `<array 480×640>`; never pixels."""
+    if isinstance(source, str):
+        return "<data URI>" if is_data_uri(source) else printable(source)
+    if isinstance(source, os.PathLike):
+        return printable(os.fsdecode(source))
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return f"<{len(source)} bytes>"
+    if isinstance(source, Image.Image):
+        name = getattr(source, "filename", "")
+        return printable(os.fsdecode(name)) if name else f"<image {source.width}×{source.height}>"
+    if isinstance(source, np.ndarray):
+        return f"<array {'×'.join(map(str, source.shape))}>"
+    if is_tensor(source):
+        return f"<tensor {'×'.join(map(str, getattr(source, 'shape', ())))}>"
+    if is_file_object(source):
+        name = getattr(source, "name", None)
+        return printable(name) if isinstance(name, str) else "<file object>"
+    return f"<{type(source).__name__}>"
+
+
+def is_data_uri(text: str) -> bool:
+    """Whether a string is a `data:` URI."""
+    return text[:5].lower() == "data:"
+
+
+def read_bytes(source: str | os.PathLike[str] | BinaryIO, name: str) -> bytes:
+    """The bytes behind a path, a `data:` URI or a file object, read once.
+
+    Raises:
+        SourceError: a URL, a folder, a missing or special file, or a text file object.
+        ImageTooLargeError: more than `MAX_BYTES`.
+    """
+    if isinstance(source, str):
+        if is_data_uri(source):
+            return _decode_data_uri(source, name)
+        if _URL.match(source) or source.startswith("//"):
+            raise SourceError(
+                f"cannot load {name}: URLs are not fetched; download the picture and give its path or bytes"
+            )
+    if isinstance(source, (str, os.PathLike)):
+        return _read_file(os.fspath(source), name)
+    data = source.read(MAX_BYTES + 1)
+    if not isinstance(data, (bytes, bytearray)):
+        raise SourceError(f"cannot load {name}: the file object is opened as text; open it with mode 'rb'")
+    return _capped(bytes(data), name)
+
+
+def _read_file(path: str, name: str) -> bytes:
+    # O_NONBLOCK: opening a FIFO would otherwise wait for a writer for ever
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        if os.path.isdir(path):
+            raise SourceError(
+                f"cannot load {name}: it is a folder; give a file, or vk.find_images({name!r}) for all in it"
+            )
+        descriptor = os.open(path, flags)
+    except FileNotFoundError:
+        raise SourceError(f"cannot load {name}: no such file") from None
+    except (OSError, ValueError) as err:
+        reason = err.strerror if isinstance(err, OSError) else "not a possible path"
+        raise SourceError(f"cannot load {name}: {reason}") from err
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise SourceError(f"cannot load {name}: it is not a regular file")
+        try:
+            return _capped(file.read(MAX_BYTES + 1), name)
+        except OSError as err:
+            raise SourceError(f"cannot load {name}: {err.strerror}") from err
+
+
+def _decode_data_uri(uri: str, name: str) -> bytes:
+    header, comma, body = uri.partition(",")
+    if not comma:
+        raise SourceError(f"cannot load {name}: it has no comma, so no data")
+    if len(body) > MAX_BYTES * 4 // 3:
+        raise ImageTooLargeError(f"cannot load {name}: it has more than {MAX_BYTES} bytes")
+    if not header.lower().endswith(";base64"):
+        return unquote_to_bytes(body)
+    try:
+        return base64.b64decode(unquote_to_bytes(body), validate=True)
+    except binascii.Error as err:
+        raise SourceError(f"cannot load {name}: its base64 is broken") from err
+
+
+def _capped(data: bytes, name: str) -> bytes:
+    if len(data) > MAX_BYTES:
+        raise ImageTooLargeError(f"cannot load {name}: it has more than {MAX_BYTES} bytes")
+    return data

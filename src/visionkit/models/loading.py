@@ -1,0 +1,149 @@
+"""`load_model`: a name becomes a model; and the bounded cache that verbs use for names."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import threading
+from collections import OrderedDict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from ..errors import CapabilityError, InputError, ModelNotFoundError
+from . import catalog
+from .registry import Backend, backends, find_backend, unknown_prefix
+
+if TYPE_CHECKING:
+    import torch
+
+    from .protocols import Model
+
+CACHE_SIZE: Final = 4
+"""Models that verbs keep for names; the one used longest ago goes first."""
+
+_STANDARD: Final = ("device", "speed", "revision")
+
+
+def load_model(
+    name: str | os.PathLike[str],
+    *,
+    task: str | None = None,
+    device: str | torch.device | None = None,
+    speed: str = "default",
+    **options: Any,
+) -> Any:
+    """Loads a model by its name; a fresh object each time, the caller's own.
+
+    Args:
+        name: `backend:name`, with `@revision` where the back end has revisions; or the folder of a saved model, as a
+            path or as a string without a registered prefix.
+        task: what it shall do, where one prefix serves several kinds: "classify", "embed", "detect", "ask", "generate".
+        device: see `pipeline.choose_device`; for local models.
+        speed: "default" or "exact" (float32, equal to the reference implementation); for local models.
+        options: what the back end's loader takes, such as `pretrained=False` or `base_url=`.
+
+    Returns:
+        A model: an object of one or more protocols of `visionkit.models.protocols`.
+
+    Raises:
+        ModelNotFoundError: no such prefix, name or folder; the message has the nearest names.
+        ModelLoadError: the files are not as they must be.
+        MissingExtraError: the back end's package is not installed.
+        CapabilityError: the back end does not do `task`.
+        InputError: an option that the loader does not take; the message lists those that it takes.
+    """
+    text = os.fspath(name)
+    prefix, colon, rest = text.partition(":")
+    backend = find_backend(prefix, task) if colon and isinstance(name, str) else None
+    if backend is None:
+        return _load_folder(text, colon and isinstance(name, str), device=device, speed=speed, **options)
+    if task is not None and task not in backend.capabilities and not _derivable(task, backend):
+        raise CapabilityError(f"{text!r} cannot {task}: {prefix}: models do {', '.join(backend.capabilities)}")
+    if not rest:
+        raise ModelNotFoundError(f"no model {text!r}: a name must follow the colon")
+    return call_loader(backend, rest, device=device, speed=speed, **options)
+
+
+def _derivable(task: str, backend: Backend) -> bool:
+    """Whether a verb can be derived from what the back end does: see `tasks`."""
+    return task == "classify" and bool({"embed_texts", "ask"} & set(backend.capabilities))
+
+
+def _load_folder(text: str, looks_like_name: object, **options: Any) -> Any:
+    if Path(text).is_dir():
+        from .saved import load_saved
+
+        return load_saved(Path(text), **options)
+    if looks_like_name:
+        raise unknown_prefix(text)
+    known = [e.name for e in catalog.CATALOG]
+    close = catalog.nearest(text, [*known, *(k.partition(":")[2] for k in known)])
+    names = [next(k for k in known if k in (c, f"{k.partition(':')[0]}:{c}")) for c in close]
+    hint = f"; did you mean {' or '.join(map(repr, dict.fromkeys(names)))}?" if names else ""
+    raise ModelNotFoundError(f"no model {text!r}: it is no folder, and has no prefix such as 'timm:'{hint}")
+
+
+def call_loader(backend: Backend, rest: str, *, device: Any, speed: str, **options: Any) -> Any:
+    """Calls a back end's loader with the options that it declares, and refuses others."""
+    loader = backend.load()
+    taken = [p.name for p in inspect.signature(loader).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    unknown = sorted(set(options) - (set(taken) - set(_STANDARD)))
+    if unknown:
+        known = ", ".join(t for t in taken if t not in _STANDARD) or "none"
+        raise InputError(f"{backend.prefix}: models do not take the option {unknown[0]!r}; they take: {known}")
+    if not backend.local:
+        if device is not None or speed != "default":
+            raise InputError(f"{backend.prefix}: models are hosted and take neither device= nor speed=")
+        return loader(rest, **options)
+    name, at, revision = rest.rpartition("@")
+    if "revision" in taken and at:
+        return loader(name, device=device, speed=speed, revision=revision, **options)
+    return loader(rest, device=device, speed=speed, **options)
+
+
+_cache: OrderedDict[tuple[str, str | None, str, str], Any] = OrderedDict()
+_lock = threading.RLock()
+
+
+def load_cached(
+    name: str | os.PathLike[str],
+    *,
+    task: str,
+    device: str | torch.device | None = None,
+    speed: str = "default",
+) -> Model:
+    """As `load_model`, but the object is shared among verbs; at most `CACHE_SIZE` are kept."""
+    backend = find_backend(os.fspath(name).partition(":")[0], task)
+    key = (os.fspath(name), backend.loader if backend else None, str(device), speed)
+    with _lock:  # held while loading, so that two threads do not load one model twice
+        if key not in _cache:
+            _cache[key] = load_model(name, task=task, device=device, speed=speed)
+            while len(_cache) > CACHE_SIZE:
+                _cache.popitem(last=False)
+        _cache.move_to_end(key)
+        model: Model = _cache[key]
+        return model
+
+
+def clear_models() -> None:
+    """Forgets the models that verbs loaded by name, and so frees their memory."""
+    with _lock:
+        _cache.clear()
+
+
+def list_models(task: str | None = None) -> list[catalog.Entry]:
+    """The models that visionkit names itself, with task, licence, size and source.
+
+    A back end takes many more names: any architecture of timm, any repository of a hub. For those of a plug-in, and for
+    hosted ones, an entry stands for all names of the prefix.
+
+    Args:
+        task: only those that do this: "classify", "embed", "embed_texts", "detect", "ask" or "generate".
+    """
+    named = {e.name.partition(":")[0] for e in catalog.CATALOG}
+    others = [
+        catalog.Entry(f"{b.prefix}:…", b.capabilities, "the model's own", 0.0, b.summary)
+        for b in backends()
+        if b.listed and b.prefix not in named
+    ]
+    return [e for e in [*catalog.CATALOG, *others] if task is None or task in e.tasks]

@@ -1,0 +1,53 @@
+"""Where a model runs, and in which precision."""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+import torch
+
+from ..errors import InputError
+
+SPEEDS: Final = ("default", "exact")
+
+
+def choose_device(device: str | torch.device | None = None) -> torch.device:
+    """The device to run on: the one given, else `VISIONKIT_DEVICE`, else CUDA, then MPS, then the CPU.
+
+    Raises:
+        InputError: no such device, or not on this machine.
+    """
+    wanted = device if device is not None else os.environ.get("VISIONKIT_DEVICE") or None
+    if wanted is None:
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        chosen = torch.device(wanted)
+    except RuntimeError as err:
+        raise InputError(f"device {str(wanted)!r} is none: give 'cpu', 'cuda', 'cuda:1' or 'mps'") from err
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there.get(chosen.type, False):
+        raise InputError(f"device {str(wanted)!r} is not on this machine; leave device=None to choose one that is")
+    return chosen
+
+
+def check_speed(speed: str) -> None:
+    """Refuses a speed that is none.
+
+    Raises:
+        InputError: not one of `SPEEDS`.
+    """
+    if speed not in SPEEDS:
+        raise InputError(f"speed {speed!r} is not offered; choose one of {', '.join(map(repr, SPEEDS))}")
+
+
+def compute_dtype(device: torch.device, speed: str) -> torch.dtype:
+    """The precision of the forward pass: half on a GPU by default, float32 on a CPU or with speed="exact"."""
+    check_speed(speed)
+    if speed == "exact" or device.type == "cpu":
+        return torch.float32
+    if device.type == "cuda" and torch.cuda.is_bf16_supported():
+        return torch.bfloat16
+    return torch.float16

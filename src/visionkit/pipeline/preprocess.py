@@ -1,0 +1,106 @@
+"""`Preprocess`: how a model wants its pictures, as a value that is saved with the model."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Final, Literal
+
+from ..errors import InputError
+from ..images import Fit
+
+Resize = Literal["shortest", "squash", "letterbox"]
+Interpolation = Literal["nearest", "bilinear", "bicubic"]
+_RESIZES: Final = ("shortest", "squash", "letterbox")
+_INTERPOLATIONS: Final = ("nearest", "bilinear", "bicubic")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocess:
+    """From an upright RGB picture to a model's input.
+
+    Attributes:
+        size_wh: width and height of the input, in pixels.
+        resize: "shortest", as torchvision, timm and open_clip: the short side becomes `resize_to`, the long side
+            int(resize_to · long / short), then the centre is cropped to `size_wh`; "squash": straight to `size_wh`,
+            whatever the shape; "letterbox": as large as fits in `size_wh`, centred, the rest is mid-grey (114).
+        resize_to: the short side for "shortest"; None: the smaller of `size_wh`.
+        interpolation: "bicubic", "bilinear" (both antialiased) or "nearest".
+        mean: subtracted from each channel of values in 0–1.
+        std: divides each channel after that.
+
+    Raises:
+        InputError: a field is impossible.
+    """
+
+    size_wh: tuple[int, int]
+    resize: Resize = "shortest"
+    resize_to: int | None = None
+    interpolation: Interpolation = "bicubic"
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    std: tuple[float, ...] = (1.0, 1.0, 1.0)
+
+    def __post_init__(self) -> None:
+        width, height = self.size_wh
+        if width < 1 or height < 1:
+            raise InputError(f"size_wh {self.size_wh} must be two positive numbers of pixels")
+        if self.resize not in _RESIZES:
+            raise InputError(f"resize {self.resize!r} must be one of {', '.join(_RESIZES)}")
+        if self.interpolation not in _INTERPOLATIONS:
+            raise InputError(f"interpolation {self.interpolation!r} must be one of {', '.join(_INTERPOLATIONS)}")
+        if self.resize_to is not None and (self.resize != "shortest" or self.resize_to < 1):
+            raise InputError("resize_to goes with resize='shortest' and is a positive number of pixels")
+        if len(self.mean) != 3 or len(self.std) != 3 or any(s <= 0 for s in self.std):
+            raise InputError("mean and std are three numbers each, and std is positive")
+
+    def resized_wh(self, image_wh: tuple[int, int]) -> tuple[int, int]:
+        """The size to which an image is resized, before it is cropped or padded."""
+        width, height = image_wh
+        if self.resize == "squash":
+            return self.size_wh
+        if self.resize == "letterbox":
+            scale = min(self.size_wh[0] / width, self.size_wh[1] / height)
+            return (
+                min(self.size_wh[0], max(1, round(width * scale))),
+                min(self.size_wh[1], max(1, round(height * scale))),
+            )
+        short = self.resize_to or min(self.size_wh)
+        if width <= height:
+            return short, int(short * height / width)
+        return int(short * width / height), short
+
+    def offset_xy(self, resized_wh: tuple[int, int]) -> tuple[int, int]:
+        """Where the resized image's corner lies in the input: negative where it is cropped."""
+        return (
+            _centred(resized_wh[0], self.size_wh[0]),
+            _centred(resized_wh[1], self.size_wh[1]),
+        )
+
+    def fit(self, image_wh: tuple[int, int]) -> Fit:
+        """The geometry for an upright image of that size."""
+        resized = self.resized_wh(image_wh)
+        left, top = self.offset_xy(resized)
+        scale = (resized[0] / image_wh[0], resized[1] / image_wh[1])
+        return Fit(image_wh, self.size_wh, scale, (float(left), float(top)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> Preprocess:
+        """The inverse of `to_dict`.
+
+        Raises:
+            InputError: unknown or missing fields, or impossible values.
+        """
+        try:
+            return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
+        except TypeError as err:
+            raise InputError(f"this is no Preprocess: {err}") from err
+
+
+def _centred(side: int, room: int) -> int:
+    """The offset of a side in a room; torchvision's rounding where it is cropped, the floor where it is padded."""
+    if side >= room:
+        return -round((side - room) / 2.0)
+    return (room - side) // 2

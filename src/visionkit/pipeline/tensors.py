@@ -1,0 +1,145 @@
+"""Pictures to tensors and back: uint8 on the way in, normalised on the device, rounded on the way out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional
+
+from ..errors import InputError
+from ..images import Picture, Source, load_image
+from .device import choose_device
+from .preprocess import Preprocess
+
+_PAD = 114
+_MODES = {"nearest": "nearest-exact", "bilinear": "bilinear", "bicubic": "bicubic"}
+
+
+def pixels_of(picture: Picture) -> Tensor:
+    """A picture (mode RGB) → uint8 (3, H, W), in channels-last memory: the layout in which torch resizes fastest."""
+    array = np.array(picture, dtype=np.uint8)  # a copy: torch wants writable memory
+    return torch.from_numpy(array).permute(2, 0, 1)
+
+
+def fit_pixels(pixels: Tensor, preprocess: Preprocess) -> Tensor:
+    """uint8 (3, H, W) → uint8 (3, height, width) of `preprocess`: resized with antialiasing, then cropped or padded.
+
+    The resize is torch's own on uint8, which torchvision's transforms call for such tensors, so both are equal.
+    """
+    height, width = pixels.shape[1:]
+    resized_wh = preprocess.resized_wh((width, height))
+    if resized_wh != (width, height):
+        mode = _MODES[preprocess.interpolation]
+        pixels = functional.interpolate(
+            pixels[None], size=(resized_wh[1], resized_wh[0]), mode=mode, antialias=mode != "nearest-exact"
+        )[0]
+    left, top = preprocess.offset_xy(resized_wh)
+    return _place(pixels, left, top, preprocess.size_wh, _PAD if preprocess.resize == "letterbox" else 0)
+
+
+def _place(pixels: Tensor, left: int, top: int, size_wh: tuple[int, int], fill: int) -> Tensor:
+    """Crops by negative offsets, pads by positive ones."""
+    width, height = size_wh
+    pixels = pixels[:, max(0, -top) : max(0, -top) + height, max(0, -left) : max(0, -left) + width]
+    below, right = height - pixels.shape[1] - max(0, top), width - pixels.shape[2] - max(0, left)
+    if left > 0 or top > 0 or below > 0 or right > 0:
+        pixels = functional.pad(pixels, (max(0, left), right, max(0, top), below), value=fill)
+    return pixels
+
+
+def normalise(pixels: Tensor, mean: Sequence[float], std: Sequence[float], dtype: torch.dtype) -> Tensor:
+    """uint8 (N, 3, H, W) in 0–255 → `dtype` (N, 3, H, W) of that mean and std, on the same device."""
+    shape = (1, -1, 1, 1)
+    values = pixels.to(torch.float32).div_(255.0)
+    means = torch.tensor(mean, dtype=torch.float32, device=pixels.device).view(shape)
+    stds = torch.tensor(std, dtype=torch.float32, device=pixels.device).view(shape)
+    return values.sub_(means).div_(stds).to(dtype)
+
+
+def to_uint8(values: Tensor) -> Tensor:
+    """Floats in 0–1 → uint8 in 0–255: clipped and rounded (truncation would lose codes after half precision)."""
+    return values.float().clamp(0.0, 1.0).mul(255.0).round().to(torch.uint8)
+
+
+def to_tensor(
+    image: Source,
+    *,
+    value_range: tuple[float, float] = (0.0, 1.0),
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    device: str | torch.device | None = None,
+) -> Tensor:
+    """One image as a tensor, at its own size.
+
+    Args:
+        image: any image source, see `load_image`.
+        value_range: what 0 and 255 become; `(-1.0, 1.0)` for many diffusion models.
+        mean: three numbers, subtracted after that; goes with `std`.
+        std: three numbers that divide after that.
+        device: None stays on the CPU.
+
+    Returns:
+        float32 (3, H, W), RGB.
+
+    Raises:
+        InputError: `mean` without `std`, or an empty `value_range`; and what `load_image` raises.
+    """
+    low, high = _checked_range(value_range, mean, std)
+    pixels = pixels_of(load_image(image)).to(choose_device(device or "cpu"))[None]
+    values = normalise(pixels, (0.0,), (1.0,), torch.float32).mul_(high - low).add_(low)
+    if mean is not None and std is not None:
+        values = values.sub_(_column(mean, values)).div_(_column(std, values))
+    return values[0].contiguous()
+
+
+def to_image(
+    tensor: Tensor,
+    *,
+    value_range: tuple[float, float] = (0.0, 1.0),
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> Picture:
+    """The way back from `to_tensor`, exact for 8-bit pixels.
+
+    Args:
+        tensor: floats (3, H, W) or (1, H, W), RGB; values outside `value_range` are clipped.
+        value_range: what becomes 0 and 255.
+        mean: added after multiplying by `std`; give what `to_tensor` was given.
+        std: see `mean`.
+
+    Raises:
+        InputError: another shape, NaN, `mean` without `std`, or an empty `value_range`.
+    """
+    low, high = _checked_range(value_range, mean, std)
+    if tensor.ndim == 4:
+        raise InputError("this is a batch of images, not one: give each of list(x)")
+    if tensor.ndim != 3 or tensor.shape[0] not in (1, 3):
+        raise InputError(f"the tensor must be (3, H, W) or (1, H, W), not {tuple(tensor.shape)}")
+    values = tensor.detach().float().cpu()
+    if not bool(torch.isfinite(values).all()):
+        raise InputError("the tensor has NaN or infinite values")
+    if mean is not None and std is not None:
+        values = values * _column(std, values)[0] + _column(mean, values)[0]
+    pixels = to_uint8((values - low) / (high - low)).expand(3, -1, -1)
+    return Image.fromarray(np.ascontiguousarray(pixels.permute(1, 2, 0).numpy()))
+
+
+def _checked_range(
+    value_range: tuple[float, float], mean: Sequence[float] | None, std: Sequence[float] | None
+) -> tuple[float, float]:
+    low, high = value_range
+    if not low < high:
+        raise InputError(f"value_range {value_range} must go from a lower to a higher number")
+    if (mean is None) != (std is None):
+        raise InputError("mean and std go together")
+    if mean is not None and std is not None and (len(mean) != 3 or len(std) != 3 or any(s <= 0 for s in std)):
+        raise InputError("mean and std are three numbers each, and std is positive")
+    return float(low), float(high)
+
+
+def _column(numbers: Sequence[float], like: Tensor) -> Tensor:
+    return torch.tensor(numbers, dtype=torch.float32, device=like.device).view(1, -1, 1, 1)

@@ -1,0 +1,53 @@
+"""`Result`, the root of all results, and NumPy arrays as fields of them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer
+
+from ..errors import Failure, VisionkitError
+
+
+class Result(BaseModel):
+    """A frozen answer of a verb.
+
+    Attributes:
+        model: the name of the model that answered.
+        source: what it was asked about, as a string: path, or a description such as `<array 480×640>`.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, arbitrary_types_allowed=True, extra="forbid", protected_namespaces=(), ser_json_inf_nan="null"
+    )
+
+    model: str
+    source: str
+
+    def __str__(self) -> str:
+        return repr(self)
+
+
+def _float32(value: Any) -> npt.NDArray[np.float32]:
+    array = np.asarray(value, dtype=np.float32)
+    array.setflags(write=False)
+    return array
+
+
+def _failure(value: Any) -> Failure:
+    if isinstance(value, dict):
+        return Failure(value["source"], value["index"], VisionkitError(f"{value['error']}: {value['message']}"))
+    if isinstance(value, Failure):
+        return value
+    raise ValueError("a failure is a Failure or what its model_dump gave")
+
+
+Float32Array: TypeAlias = Annotated[
+    npt.NDArray[np.float32], BeforeValidator(_float32), PlainSerializer(lambda a: a.tolist(), when_used="json")
+]
+"""A read-only float32 array; a nested list in JSON."""
+
+FailureField: TypeAlias = Annotated[Failure, BeforeValidator(_failure), PlainSerializer(lambda f: f.model_dump())]
+"""A `Failure`; read back from JSON, its error is a `VisionkitError` with the type's name in the text."""

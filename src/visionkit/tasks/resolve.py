@@ -1,0 +1,29 @@
+"""What a verb was given as `model=` becomes a model object."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InputError
+from ..models import load_cached
+
+if TYPE_CHECKING:
+    import torch
+
+
+def resolve(
+    model: object, task: str, *, device: str | torch.device | None = None, speed: str = "default"
+) -> Any:
+    """A name becomes a shared loaded model, an object stays itself.
+
+    Raises:
+        InputError: `device` or `speed` with an object, which has its own.
+    """
+    if isinstance(model, (str, os.PathLike)):
+        return load_cached(model, task=task, device=device, speed=speed)
+    if model is None:
+        raise InputError(f"{task} has no default model: give model=, a name such as those of vk.list_models({task!r})")
+    if device is not None or speed != "default":
+        raise InputError("device= and speed= go with a model's name; a model object has its own, given to load_model")
+    return model
