@@ -1,6 +1,7 @@
 """What comes back: frozen values that print well, draw themselves and serialise."""
 
+from .answer import Answer
 from .classification import Classification, Prediction
 from .embeddings import Embeddings
 
-__all__ = ["Classification", "Embeddings", "Prediction"]
+__all__ = ["Answer", "Classification", "Embeddings", "Prediction"]
