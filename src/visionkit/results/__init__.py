@@ -2,6 +2,7 @@
 
 from .answer import Answer
 from .classification import Classification, Prediction
+from .detections import Detections
 from .embeddings import Embeddings
 
-__all__ = ["Answer", "Classification", "Embeddings", "Prediction"]
+__all__ = ["Answer", "Classification", "Detections", "Embeddings", "Prediction"]
