@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import torch
 
@@ -19,8 +19,6 @@ from .lite import EfficientNetLite0
 from .simple import SimpleCNN
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from torch import nn
 
 HALF: Final = (0.5, 0.5, 0.5)
@@ -40,8 +38,6 @@ def load(
     num_classes: int | None = None,
     in_channels: int = 3,
     activation: Literal["relu", "sigmoid"] = "relu",
-    labels: Sequence[str] | None = None,
-    preprocess: Preprocess | None = None,
 ) -> ModuleClassifier:
     """Builds a network of ours.
 
@@ -50,44 +46,46 @@ def load(
         device: see `choose_device`.
         speed: "default" or "exact".
         pretrained: with ImageNet weights, where there are some; `simple_cnn` has none, so its weights are random.
-        num_classes: of `simple_cnn`, or of an untrained network; by default as many as `labels`.
+        num_classes: of `simple_cnn` (10 by default), or of an untrained network.
         in_channels: of `simple_cnn`.
         activation: of `simple_cnn`.
-        labels: names of the classes, where the weights do not give them.
-        preprocess: where the weights do not give it.
 
     Raises:
         ModelNotFoundError: another name.
         ModelLoadError: the package with the weights is missing or changed.
+        InputError: another number of classes than the weights have.
     """
     if name not in _NAMES:
         close = nearest(name, _NAMES) or list(_NAMES)
         raise ModelNotFoundError(f"no model 'visionkit:{name}'; did you mean {' or '.join(f'visionkit:{c}' for c in close)}?")
-    classes = num_classes or (len(labels) if labels else None)
-    network: nn.Module
+    network: SimpleCNN | EfficientNetLite0
     if name == "simple_cnn":
-        network = SimpleCNN(classes or 10, in_channels, activation)
-        options: dict[str, Any] = {"num_classes": classes or 10, "in_channels": in_channels, "activation": activation}
-        default_preprocess = Preprocess(size_wh=(224, 224), mean=HALF, std=HALF)
+        classes = 10 if num_classes is None else num_classes
+        network = SimpleCNN(classes, in_channels, activation)
+        architecture = network.architecture()
+        preprocess = Preprocess(size_wh=(224, 224), mean=HALF, std=HALF)
     else:
-        if pretrained and (labels is not None or (num_classes or 1000) != 1000):
-            raise InputError("the ImageNet weights of efficientnet_lite0 are for their own 1,000 labels; "
-                             "use vk.fine_tune for other classes, or pretrained=False")
-        network = EfficientNetLite0(classes or 1000)
-        options = {"num_classes": classes or 1000}
-        default_preprocess = LITE0
+        classes = 1000 if num_classes is None else num_classes
+        if pretrained and classes != 1000:
+            raise InputError(
+                f"efficientnet_lite0 was trained on 1,000 classes, not {classes}: use vk.fine_tune for classes of your "
+                f"own, or pretrained=False"
+            )
+        network = EfficientNetLite0(classes)
+        architecture = {"model": f"visionkit:{name}", "options": {"pretrained": False, "num_classes": classes}}
+        preprocess = LITE0
         if pretrained:
             fill_in_order(network, _embedded_weights())
-    known = labels or (imagenet_labels() if name != "simple_cnn" and (classes or 1000) == 1000 else None)
+    labels = imagenet_labels() if classes == 1000 else [f"class {i}" for i in range(classes)]
     return ModuleClassifier(
         network,
-        labels=known or [f"class {i}" for i in range(int(options["num_classes"]))],
+        labels=labels,
         name=f"visionkit:{name}",
-        preprocess=preprocess or default_preprocess,
+        preprocess=preprocess,
         features=None,
         device=choose_device(device),
         speed=speed,
-        built_by={"model": f"visionkit:{name}", "options": {"pretrained": False, **options}},
+        built_by=architecture,
     )
 
 

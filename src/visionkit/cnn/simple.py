@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
@@ -55,6 +55,11 @@ class SimpleCNN(nn.Module):
             nn.Flatten(),
         )
         self.head = nn.Linear(128, num_classes)
+
+    def architecture(self) -> dict[str, Any]:
+        """How to build it again: see `models.protocols.Savable`."""
+        options = {"num_classes": self.num_classes, "in_channels": self.in_channels, "activation": self.activation}
+        return {"model": "visionkit:simple_cnn", "options": {"pretrained": False, **options}}
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Float (N, in_channels, H, W), normalised → logits (N, num_classes)."""

@@ -64,7 +64,15 @@ class ModuleEmbedder:
         """See `Savable`: how it was built; a module of the user's own can only be given again."""
         if self._built_by is not None:
             return self._built_by
-        return {"model": "wrapped:module", "options": {"features": self._features, "wrapped_name": self.name}}
+        return {
+            "model": "wrapped:module",
+            "options": {
+                "features": self._features,
+                "wrapped_name": self.name,
+                "labels": list(self.labels) if isinstance(self, ModuleClassifier) else None,
+                "preprocess": self.preprocess.to_dict(),
+            },
+        }
 
     def __repr__(self) -> str:
         count = sum(p.numel() for p in self.module.parameters())
@@ -207,12 +215,12 @@ def load(
     *,
     device: str | torch.device | None,
     speed: str,
+    preprocess: dict[str, Any],
     module: nn.Module | None = None,
-    preprocess: Preprocess,
     labels: Sequence[str] | None = None,
     features: str | None = None,
     wrapped_name: str | None = None,
-) -> Any:
+) -> Classifier | ImageEmbedder:
     """Builds again, for a saved folder, what `wrap_model` made; the module must be given.
 
     Raises:
@@ -224,5 +232,11 @@ def load(
             f"give the module, vk.load_model(folder, module=MyModule())"
         )
     return wrap_model(
-        module, preprocess=preprocess, labels=labels, features=features, name=wrapped_name, device=device, speed=speed
+        module,
+        preprocess=Preprocess.from_dict(preprocess),
+        labels=labels,
+        features=features,
+        name=wrapped_name,
+        device=device,
+        speed=speed,
     )

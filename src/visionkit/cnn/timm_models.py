@@ -1,0 +1,167 @@
+"""`timm:` names: the backbones and classifiers of timm, from its hub, a local folder, or with random weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError, ModelLoadError, ModelNotFoundError
+from ..extras import require
+from ..models.catalog import nearest
+from ..models.hub import fetching
+from ..models.wrap import ModuleClassifier, ModuleEmbedder, inference
+from ..pipeline import Batch, Preprocess, choose_device
+from .imagenet import imagenet_labels
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_RESIZES = {"center": "shortest", "squash": "squash"}
+
+
+class TimmEmbedder(ModuleEmbedder):
+    """A timm model whose features are what its head sees, after pooling."""
+
+    def image_features(self, batch: Batch) -> Tensor:
+        """timm's `forward_head(…, pre_logits=True)`, float32 (N, D)."""
+        return _pooled(self, batch)
+
+
+class TimmClassifier(ModuleClassifier):
+    """A timm model with its class head."""
+
+    def image_features(self, batch: Batch) -> Tensor:
+        """timm's `forward_head(…, pre_logits=True)`, float32 (N, D)."""
+        return _pooled(self, batch)
+
+
+def _pooled(model: ModuleEmbedder, batch: Batch) -> Tensor:
+    network: Any = model.module
+    with inference(model.device, model.speed):
+        features: Tensor = network.forward_head(network.forward_features(batch.pixels), pre_logits=True)
+        return features.float()
+
+
+def load(
+    name: str,
+    *,
+    device: str | torch.device | None,
+    speed: str,
+    pretrained: bool = True,
+    num_classes: int | None = None,
+    data_config: dict[str, Any] | None = None,
+) -> TimmClassifier | TimmEmbedder:
+    """Builds a model of timm with its own configuration.
+
+    Args:
+        name: an architecture with or without a tag ("resnet50.a1_in1k"), or a folder in the layout of timm's hub
+            (`config.json`, `model.safetensors`).
+        device: see `choose_device`.
+        speed: "default" or "exact".
+        pretrained: with its weights, fetched once; False: random weights, nothing is fetched.
+        num_classes: of random weights; 0: features only.
+        data_config: in place of timm's own, for random weights: input_size, crop_pct, mean, std, interpolation.
+
+    Raises:
+        ModelNotFoundError: another name, or the weights cannot be fetched.
+        ModelLoadError: the folder is incomplete, or the transform is one that visionkit does not do.
+        InputError: `num_classes` with trained weights.
+    """
+    timm = require("timm")
+    if pretrained and num_classes is not None:
+        raise InputError("num_classes= goes with pretrained=False; for classes of your own use vk.fine_tune")
+    folder = Path(name)
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise ModelLoadError(f"{name} has no config.json, so it is no folder of timm's layout")
+        try:
+            network = timm.create_model(f"local-dir:{name}", pretrained=pretrained)
+        except Exception as err:  # torch, safetensors and timm each raise their own for wrong weights
+            raise ModelLoadError(f"timm cannot load {name}: {type(err).__name__}: {err}") from err
+    else:
+        network = _by_name(timm, name, pretrained, num_classes)
+    config = data_config or timm.data.resolve_model_data_config(network)
+    labels = _labels(timm, network)
+    settings: dict[str, Any] = {
+        "name": f"timm:{name}",
+        "preprocess": _preprocess(config, name),
+        "features": None,
+        "device": choose_device(device),
+        "speed": speed,
+        "built_by": {
+            "model": f"timm:{network.pretrained_cfg['architecture']}",
+            "options": {
+                "pretrained": False,
+                "num_classes": network.num_classes,
+                "data_config": {key: config[key] for key in sorted(config)},
+            },
+        },
+    }
+    if labels is None:
+        return TimmEmbedder(network, **settings)
+    return TimmClassifier(network, labels=labels, **settings)
+
+
+def _by_name(timm: Any, name: str, pretrained: bool, num_classes: int | None) -> nn.Module:
+    architecture = name.partition(".")[0]
+    if not timm.is_model(architecture):
+        close = nearest(name, [*timm.list_models(), *timm.list_pretrained()])
+        hint = f"; did you mean {' or '.join(f'timm:{c}' for c in close)}?" if close else ""
+        raise ModelNotFoundError(f"timm has no model {name!r}, nor is it a folder{hint}")
+    if not pretrained:
+        network: nn.Module = timm.create_model(architecture, pretrained=False, num_classes=num_classes)
+        return network
+    config = timm.get_pretrained_cfg(name, allow_unregistered=False) if name in timm.list_pretrained() else None
+    if config is None:
+        tags = [p for p in timm.list_pretrained(f"{architecture}*") if p.partition(".")[0] == architecture]
+        raise ModelNotFoundError(f"timm has no weights {name!r}; it has: {', '.join(tags) or 'none'}; or pretrained=False")
+    hub = require("huggingface_hub")
+    repository = config.hf_hub_id if isinstance(config.hf_hub_id, str) else f"timm/{name}"
+    cached = isinstance(hub.try_to_load_from_cache(repository, "model.safetensors"), str)
+    with fetching(
+        f"timm:{name}", source=f"Hugging Face, {repository}", ahead=f"hf download {repository}", cached=cached
+    ):
+        network = timm.create_model(name, pretrained=True)
+    return network
+
+
+def _labels(timm: Any, network: Any) -> Sequence[str] | None:
+    """The names of the classes: the weights' own, ImageNet's, or numbers; None without a head."""
+    classes = int(network.num_classes)
+    if classes == 0:
+        return None
+    own = network.pretrained_cfg.get("label_names")
+    if own and len(set(own)) == classes:
+        return [str(name) for name in own]
+    subset = timm.data.infer_imagenet_subset(network)
+    if classes == 1000 and subset in (None, "imagenet-1k"):
+        return imagenet_labels()
+    if subset is None:
+        return [f"class {i}" for i in range(classes)]
+    info = timm.data.ImageNetInfo(subset)
+    return [f"{info.index_to_description(i)} ({info.index_to_label_name(i)})" for i in range(classes)]
+
+
+def _preprocess(config: dict[str, Any], name: str) -> Preprocess:
+    """timm's data configuration as ours: its evaluation transform resizes the short side to ⌊size / crop_pct⌋."""
+    resize = _RESIZES.get(config.get("crop_mode", "center"))
+    channels, height, width = config["input_size"]
+    shrinks = resize == "squash" and config["crop_pct"] != 1.0
+    if resize is None or shrinks or channels != 3 or (height != width and resize == "shortest"):
+        raise ModelLoadError(
+            f"timm:{name} wants {channels}×{height}×{width} pixels with crop_mode {config.get('crop_mode')!r}, "
+            f"which visionkit does not do; it does square RGB inputs with 'center', and 'squash' with crop_pct 1"
+        )
+    shared: dict[str, Any] = {
+        "size_wh": (width, height),
+        "interpolation": config["interpolation"],
+        "mean": tuple(config["mean"]),
+        "std": tuple(config["std"]),
+    }
+    if resize == "squash":
+        return Preprocess(resize="squash", **shared)
+    return Preprocess(resize_to=int(width / config["crop_pct"]), **shared)

@@ -1,0 +1,57 @@
+"""Weights that must be fetched: announced before, forbidden when offline, and one clear error when they cannot be had."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ..errors import ModelNotFoundError, VisionkitError
+
+_log = logging.getLogger("visionkit")
+_OFFLINE = ("VISIONKIT_OFFLINE", "HF_HUB_OFFLINE")
+
+
+def offline_variable() -> str | None:
+    """The environment variable that forbids downloads, if one does."""
+    return next((v for v in _OFFLINE if os.environ.get(v, "").lower() not in ("", "0", "false", "no")), None)
+
+
+@contextmanager
+def fetching(name: str, *, source: str, ahead: str, megabytes: float | None = None, cached: bool = False) -> Iterator[None]:
+    """Goes around a call of another library that may download a model.
+
+    Args:
+        name: the model's name, for messages.
+        source: where it comes from: "Hugging Face, repository …".
+        ahead: how to fetch it ahead, on a machine with a network.
+        megabytes: its size, where it is known.
+        cached: it is on this machine already, so that nothing is announced or forbidden.
+
+    Raises:
+        ModelNotFoundError: downloads are forbidden, or the download failed.
+    """
+    size = f" ({megabytes:.0f} MB)" if megabytes else ""
+    variable = offline_variable()
+    if variable and not cached:
+        raise ModelNotFoundError(
+            f"{name} is not on this machine and {variable} forbids to fetch it{size} from {source}; "
+            f"fetch it ahead: {ahead}; or give a local folder"
+        )
+    if not cached:
+        line = f"visionkit: fetching {name}{size} from {source}"
+        _log.info(line)
+        print(line, file=sys.stderr)
+    try:
+        yield
+    except VisionkitError:
+        raise
+    except Exception as err:  # every library's hub code raises its own kinds, down to the sockets'
+        if cached:
+            raise
+        raise ModelNotFoundError(
+            f"{name} could not be fetched{size} from {source} ({type(err).__name__}); "
+            f"fetch it ahead: {ahead}; or give a local folder"
+        ) from err

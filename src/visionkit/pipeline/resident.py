@@ -1,0 +1,63 @@
+"""Whole data sets as uint8 in memory, for training that sees each picture many times."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from ..errors import Failure, InputError
+from ..images import Source
+from .batches import Batches
+from .preprocess import Preprocess
+from .tensors import to_uint8
+
+MAX_BYTES: Final = 4 * 2**30
+"""What a data set may take in memory."""
+
+
+def load_pixels(sources: Sequence[Source], preprocess: Preprocess) -> tuple[Tensor, tuple[int, ...], tuple[Failure, ...]]:
+    """Loads and fits all sources.
+
+    Returns:
+        uint8 (N, 3, height, width) on the CPU, in channels-last memory; the positions of the N among the sources; and
+        those that could not be loaded.
+
+    Raises:
+        InputError: they would take more than `MAX_BYTES`.
+    """
+    width, height = preprocess.size_wh
+    needed = len(sources) * 3 * width * height
+    if needed > MAX_BYTES:
+        raise InputError(
+            f"{len(sources)} pictures of {width}×{height} take {needed / 2**30:.1f} GB in memory, more than "
+            f"{MAX_BYTES / 2**30:.0f}: train on fewer or smaller ones"
+        )
+    raw = replace(preprocess, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    pixels = torch.empty((len(sources), 3, height, width), dtype=torch.uint8, memory_format=torch.channels_last)
+    kept: list[int] = []
+    failures: list[Failure] = []
+    with closing(Batches(sources, raw, device="cpu", speed="exact", on_error="return")) as batches:
+        for batch in batches:
+            pixels[len(kept) : len(kept) + len(batch)] = to_uint8(batch.pixels)
+            kept.extend(batch.indices)
+            failures.extend(batch.failures)
+    return pixels[: len(kept)], tuple(kept), tuple(failures)
+
+
+def channel_statistics(pixels: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """uint8 (N, 3, H, W) → mean and standard deviation of each channel, of values in 0–1; for `Preprocess`."""
+    total = torch.zeros(3, dtype=torch.float64)
+    squares = torch.zeros(3, dtype=torch.float64)
+    for part in pixels.split(256):
+        values = part.to(torch.float64).div_(255.0)
+        total += values.sum((0, 2, 3))
+        squares += values.square_().sum((0, 2, 3))
+    count = pixels.numel() / 3
+    mean = total / count
+    std = (squares / count - mean.square()).clamp_min(0.0).sqrt()
+    return tuple(mean.tolist()), tuple(std.clamp_min(1.0 / 255.0).tolist())

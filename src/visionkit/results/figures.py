@@ -1,0 +1,59 @@
+"""Figures by matplotlib, without its global state: no back end is chosen, no window opened."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_MAX_NAMED = 20
+"""Classes whose names still fit at the edge of a confusion matrix."""
+
+
+def training_figure(
+    losses: Sequence[float],
+    validation_losses: Sequence[float],
+    accuracies: Sequence[float],
+    confusion: Sequence[Sequence[int]],
+    labels: Sequence[str],
+) -> Figure:
+    """Curves over the epochs, and the confusion matrix: row the true class, column the answer."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(13, 4), layout="constrained")
+    loss, accuracy, matrix = figure.subplots(1, 3)
+    epochs = range(1, len(losses) + 1)
+    loss.plot(epochs, losses, label="learnt")
+    loss.plot(epochs, validation_losses, label="set aside")
+    loss.set(title="Loss", xlabel="epoch", ylabel="cross-entropy")
+    loss.legend()
+    accuracy.plot(epochs, [100 * a for a in accuracies])
+    accuracy.set(title="Accuracy on pictures set aside", xlabel="epoch", ylabel="%")
+    _draw_confusion(matrix, confusion, labels)
+    return figure
+
+
+def _draw_confusion(axes: Axes, confusion: Sequence[Sequence[int]], labels: Sequence[str]) -> None:
+    axes.imshow(confusion, cmap="Blues")
+    axes.set(title="Confusion", xlabel="answer", ylabel="true class")
+    if len(labels) > _MAX_NAMED:
+        return
+    names = [label[:20].replace("$", r"\$") for label in labels]  # matplotlib would read formulas between dollars
+    axes.set_xticks(range(len(names)), names, rotation=90)
+    axes.set_yticks(range(len(names)), names)
+    top = max((max(row) for row in confusion), default=0)
+    for i, row in enumerate(confusion):
+        for j, count in enumerate(row):
+            if count:
+                axes.text(j, i, str(count), ha="center", va="center", color="white" if count > top / 2 else "black")
+
+
+def figure_png(figure: Figure) -> bytes:
+    """A figure as PNG bytes."""
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=80)
+    return buffer.getvalue()

@@ -1,0 +1,74 @@
+"""`train`: a network from random weights."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from ..errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from ..training import TrainingRun
+    from ..training.data import Data
+
+
+def train(
+    data: Data,
+    *,
+    model: str | nn.Module = "visionkit:simple_cnn",
+    epochs: int = 20,
+    batch_size: int = 32,
+    learning_rate: float = 1e-2,
+    weight_decay: float = 1e-2,
+    validation: float | Data = 0.25,
+    seed: int = 0,
+    device: str | torch.device | None = None,
+    out: str | os.PathLike[str] | None = None,
+    progress: bool | None = None,
+) -> TrainingRun:
+    """Trains a network from scratch: AdamW, one cycle of the learning rate, cross-entropy.
+
+    The input size is the pictures' own when all are alike and at most 64 pixels, else 224×224; mean and standard
+    deviation come from the data; both are part of the model. The same seed, machine and threads give the same weights.
+
+    Args:
+        data: a folder with a folder of pictures for each class, or pairs of an image source and its label.
+        model: a name that takes `pretrained=False` and `num_classes` (`visionkit:simple_cnn`, `torchvision:resnet18`,
+            `timm:…`), or a module of your own, such as `visionkit.cnn.SimpleCNN(10)`, of which a copy is trained.
+        epochs: times that each picture is seen.
+        batch_size: pictures in a step.
+        learning_rate: the peak of the cycle.
+        weight_decay: of AdamW.
+        validation: the fraction of every class that is set aside to measure on, or data of its own.
+        seed: of the weights, the split, and the order.
+        device: where to train; None chooses CUDA, then MPS, then the CPU.
+        out: a folder for the trained model.
+        progress: show a bar; None: when it takes over two seconds and someone is watching.
+
+    Raises:
+        InputError: data or a number that makes no sense.
+        TrainingError: too few pictures or classes, a network of other classes than the data (both numbers are named),
+            a loss that is no number any more.
+        ModelNotFoundError: no such name.
+    """
+    from torch import nn
+
+    from ..pipeline import choose_device
+    from ..training.loop import Settings
+    from ..training.prepare import finish, prepare_out, split_data
+    from ..training.scratch import train_network
+
+    if not isinstance(model, (str, nn.Module)):
+        raise InputError(f"model must be a name or a torch.nn.Module, not {type(model).__name__}")
+    settings = Settings(
+        epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, weight_decay=weight_decay, seed=seed
+    )
+    folder = prepare_out(out)
+    learn, check = split_data(data, validation, seed)
+    trained = train_network(
+        model, learn, check, settings=settings, device=choose_device(device), progress=progress
+    )
+    return finish(trained.model, trained.fitted, trained.failures, settings, folder)

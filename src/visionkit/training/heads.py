@@ -1,0 +1,99 @@
+"""A linear head over any embedder: the frozen features once, then a classifier in seconds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import CapabilityError
+from ..models.labels import check_labels
+from ..models.protocols import Savable
+from ..models.saved import rebuild
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..models.protocols import ImageEmbedder
+    from ..pipeline import Batch
+
+
+class HeadClassifier:
+    """An embedder with a linear head on its features; satisfies `Classifier`, `ImageEmbedder` and `Savable`.
+
+    Attributes:
+        name: what results call it.
+        embedder: gives the features.
+        head: features (N, D) → logits (N, K), float32.
+        labels: (K,) names.
+        preprocess, device, speed: the embedder's.
+    """
+
+    def __init__(self, embedder: ImageEmbedder, head: nn.Linear, labels: Sequence[str]) -> None:
+        self.embedder = embedder
+        self.device = embedder.device
+        self.head = head.to(self.device).eval()
+        self.labels = check_labels(labels)
+        self.name = f"{embedder.name} + head"
+        self.preprocess = embedder.preprocess
+        self.speed = embedder.speed
+
+    def image_features(self, batch: Batch) -> Tensor:
+        """The embedder's."""
+        return self.embedder.image_features(batch)
+
+    def class_logits(self, batch: Batch) -> Tensor:
+        """Float32 (N, K)."""
+        with torch.inference_mode():
+            logits: Tensor = self.head(self.embedder.image_features(batch).float())
+        return logits
+
+    @property
+    def module(self) -> nn.Module:
+        """Backbone and head as one module, for their weights."""
+        return nn.ModuleDict({"backbone": self._savable().module, "head": self.head})
+
+    def architecture(self) -> dict[str, Any]:
+        """See `Savable`."""
+        options = {
+            "embedder": self._savable().architecture(),
+            "in_features": self.head.in_features,
+            "num_classes": self.head.out_features,
+        }
+        return {"model": "head:linear", "options": options}
+
+    def _savable(self) -> Savable:
+        if not isinstance(self.embedder, Savable):
+            raise CapabilityError(
+                f"a head over {self.embedder.name} cannot be saved: that model has no module and architecture()"
+            )
+        return self.embedder
+
+    def __repr__(self) -> str:
+        return f"HeadClassifier({self.name!r}, {len(self.labels)} labels, {self.device})"
+
+
+def load(
+    name: str,
+    *,
+    device: str | torch.device | None,
+    speed: str,
+    embedder: dict[str, Any],
+    in_features: int,
+    num_classes: int,
+    module: nn.Module | None = None,
+) -> HeadClassifier:
+    """Builds again what a saved folder names; the weights are filled in after.
+
+    Args:
+        name: "linear".
+        device: see `choose_device`.
+        speed: "default" or "exact".
+        embedder: the embedder's `architecture()`.
+        in_features: D.
+        num_classes: K.
+        module: where the embedder is a module of the user's own.
+    """
+    backbone = rebuild(embedder, device=device, speed=speed, module=module)
+    return HeadClassifier(backbone, nn.Linear(in_features, num_classes), [f"class {i}" for i in range(num_classes)])

@@ -1,0 +1,135 @@
+"""Training a network from random weights, on pictures that are held in memory."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import Failure, TrainingError, VisionkitError
+from ..images import load_image
+from ..models import load_model
+from ..models.wrap import ModuleClassifier
+from ..pipeline import Preprocess
+from ..pipeline.resident import channel_statistics, load_pixels
+from ..pipeline.tensors import normalise
+from .data import Labelled
+from .fit import Examples, Fitted, fit, seeded
+from .loop import Settings
+
+MAX_OWN_SIDE: Final = 64
+"""Pictures that are all alike and no larger are taken as they are: digits, icons, thumbnails."""
+
+DEFAULT_SIZE_WH: Final = (224, 224)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model and how its training went."""
+
+    model: ModuleClassifier
+    fitted: Fitted
+    failures: tuple[Failure, ...]
+
+
+def train_network(
+    model: str | nn.Module,
+    learn: Labelled,
+    check: Labelled,
+    *,
+    settings: Settings,
+    device: torch.device,
+    progress: bool | None,
+) -> Trained:
+    """Trains a network, given by a name that takes `pretrained=False` and `num_classes`, or as a module (copied).
+
+    Raises:
+        TrainingError: the network's classes are not those of the data; nothing could be loaded; the loss is NaN.
+        ModelNotFoundError: no such name.
+    """
+    classes = learn.classes
+    preprocess = Preprocess(size_wh=_size_of(learn))
+    pixels, kept, failures = load_pixels(learn.sources, preprocess)
+    check_pixels, check_kept, check_failures = load_pixels(check.sources, preprocess)
+    if not kept or not check_kept:
+        raise TrainingError(f"none of the pictures could be loaded; the first: {(*failures, *check_failures)[0]}")
+    mean, std = channel_statistics(pixels)
+    preprocess = replace(preprocess, mean=mean, std=std)
+    prepare = partial(_normalised, preprocess=preprocess)
+    with seeded(settings.seed):
+        network, built_by, name = _network(model, len(classes))
+        network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
+        examples = _examples(pixels, learn.choose(kept).labels, classes, device)
+        _check_output(network, prepare(examples.inputs[:2]), classes)
+        fitted = fit(
+            network,
+            examples,
+            _examples(check_pixels, check.choose(check_kept).labels, classes, device),
+            classes=len(classes),
+            prepare=prepare,
+            settings=settings,
+            progress=progress,
+        )
+    trained = ModuleClassifier(
+        network,
+        labels=classes,
+        name=name,
+        preprocess=preprocess,
+        features=None,
+        device=device,
+        speed="default",
+        built_by=built_by,
+    )
+    return Trained(trained, fitted, (*failures, *check_failures))
+
+
+def _normalised(pixels: Tensor, preprocess: Preprocess) -> Tensor:
+    return normalise(pixels, preprocess.mean, preprocess.std, torch.float32)
+
+
+def _size_of(data: Labelled) -> tuple[int, int]:
+    """The pictures' own size when all are alike and small, else 224×224; stops at the first that decides."""
+    sizes: set[tuple[int, int]] = set()
+    for source in data.sources:
+        try:
+            sizes.add(load_image(source).size)
+        except VisionkitError:  # reported by `load_pixels`
+            continue
+        if len(sizes) > 1 or max(max(size) for size in sizes) > MAX_OWN_SIDE:
+            return DEFAULT_SIZE_WH
+    return sizes.pop() if sizes else DEFAULT_SIZE_WH
+
+
+def _network(model: str | nn.Module, classes: int) -> tuple[nn.Module, dict[str, Any] | None, str]:
+    """The network to train, how it can be built again, and its name."""
+    if isinstance(model, nn.Module):
+        own = getattr(model, "architecture", None)
+        built_by: dict[str, Any] | None = own() if callable(own) else None
+        return copy.deepcopy(model), built_by, type(model).__name__
+    loaded = load_model(model, pretrained=False, num_classes=classes, device="cpu")
+    return loaded.module, loaded.architecture(), model
+
+
+def _examples(pixels: Tensor, labels: Sequence[str], classes: Sequence[str], device: torch.device) -> Examples:
+    position = {name: i for i, name in enumerate(classes)}
+    targets = torch.tensor([position[label] for label in labels], dtype=torch.int64)
+    return Examples(pixels.to(device), targets.to(device))
+
+
+@torch.no_grad()
+def _check_output(network: nn.Module, inputs: Tensor, classes: Sequence[str]) -> None:
+    network.eval()
+    try:
+        output = network(inputs)
+    except RuntimeError as err:
+        raise TrainingError(
+            f"the network does not take pictures of {tuple(inputs.shape[1:])} (channels, height, width): {err}"
+        ) from err
+    if not isinstance(output, Tensor) or output.shape != (len(inputs), len(classes)):
+        got = output.shape[-1] if isinstance(output, Tensor) and output.ndim == 2 else type(output).__name__
+        raise TrainingError(f"the network gives {got} classes, the data has {len(classes)}: {', '.join(classes[:8])}")
