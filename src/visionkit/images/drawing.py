@@ -41,10 +41,13 @@ def draw_boxes(
     for box, caption, label in zip(boxes_xyxy, captions, labels, strict=True):
         left, top, right, bottom = (float(v) for v in box)
         color = color_for(label)
-        draw.rectangle((left, top, max(right, left), max(bottom, top)), outline=color, width=max(2, round(1.5 * unit)))
+        # a box ends at the far edge of its last pixel, `rectangle` at the pixel itself
+        frame = (left, top, max(right - 1, left), max(bottom - 1, top))
+        draw.rectangle(frame, outline=color, width=max(2, round(1.5 * unit)))
         text = printable(caption)[:MAX_CAPTION]
         x0, y0, x1, y1 = draw.textbbox((0, 0), text, font=font)
-        place = (min(left, max(0.0, canvas.width - x1)), max(0.0, top - y1 - 2))
-        draw.rectangle((place[0], place[1], place[0] + x1 - x0 + 4, place[1] + y1 + 2), fill=color)
+        wide = x1 - x0 + 4
+        place = (min(left, max(0.0, canvas.width - 1 - wide)), max(0.0, top - y1 - 2))
+        draw.rectangle((place[0], place[1], place[0] + wide, place[1] + y1 + 2), fill=color)
         draw.text((place[0] + 2, place[1]), text, fill="white", font=font)
     return canvas

@@ -1,0 +1,216 @@
+"""`transformers:` names that detect: any model of transformers' table of object detectors, from a folder or the hub."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from inspect import signature
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from ..errors import CapabilityError, ModelLoadError
+from ..extras import require
+from ..models.catalog import CATALOG
+from ..models.protocols import Boxes
+from ..models.snapshots import model_folder
+from ..models.wrap import inference
+from ..pipeline import Batch, choose_device, compute_dtype
+from .processors import prove, read_preprocess
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from ..pipeline import Preprocess
+
+_PATTERNS: Final = ("config.json", "preprocessor_config.json", "*.safetensors", "*.safetensors.index.json")
+_CODE: Final = re.compile(r"auto_map|trust_remote_code|custom_pipelines|_?attn_implementation.*")
+"""Keys of a configuration that make transformers run or fetch code (CVE-2026-4372, CVE-2026-5241)."""
+
+
+class TransformersDetector:
+    """A detector of transformers; satisfies `Detector` and `HasModule`.
+
+    Attributes:
+        name: what results call it.
+        module: transformers' model, in evaluation mode, on `device`, in float32 at every speed: a corner in half
+            precision is off by more than a pixel.
+        preprocess: how it wants its pictures.
+        device: where it runs.
+        speed: "default" or "exact".
+        labels: the names it knows, in the order of the configuration's ids.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        processor: Any,
+        *,
+        name: str,
+        labels: tuple[str, ...],
+        preprocess: Preprocess,
+        device: torch.device,
+        speed: str,
+    ) -> None:
+        self.name = name
+        self.module = module.to(device).float().eval()
+        self.labels = labels
+        self.preprocess = preprocess
+        self.device = device
+        self.speed = speed
+        self._processor = processor
+
+    def detect_boxes(self, batch: Batch, *, threshold: float) -> list[Boxes]:
+        """What the model's own post-processing keeps: boxes in input pixels with a score above `threshold`, best first.
+
+        One place may be named twice, by two labels: the detectors of this family choose among pairs of query and label.
+        """
+        with inference(self.device, self.speed):
+            outputs = self.module(pixel_values=batch.pixels.float())
+            width, height = self.preprocess.size_wh
+            found = self._processor.post_process_object_detection(
+                outputs, threshold=threshold, target_sizes=[(height, width)] * len(batch)
+            )
+        return [self._boxes(**one) for one in found]
+
+    def _boxes(self, scores: torch.Tensor, labels: torch.Tensor, boxes: torch.Tensor, **_: object) -> Boxes:
+        order = scores.argsort(descending=True, stable=True)
+        return Boxes(
+            boxes[order].cpu().numpy(),
+            tuple(self.labels[i] for i in labels[order].tolist()),
+            tuple(scores[order].tolist()),
+        )
+
+    def __repr__(self) -> str:
+        count = sum(p.numel() for p in self.module.parameters())
+        return f"TransformersDetector({self.name!r}, {count:,} parameters, {self.device}, {self.preprocess.size_wh})"
+
+
+def load(
+    name: str, *, device: str | torch.device | None, speed: str, revision: str | None = None
+) -> TransformersDetector:
+    """Loads a detector with its labels and preprocessing, from safetensors, and never with code of its own.
+
+    Args:
+        name: a folder in the hub's layout (`config.json`, `preprocessor_config.json`, `model.safetensors`), or a
+            repository of the hub, as `owner/name`.
+        device: see `choose_device`.
+        speed: "default" or "exact".
+        revision: a branch, tag or commit of the repository.
+
+    Raises:
+        MissingExtraError: transformers is not installed.
+        ModelNotFoundError: no such folder or repository, or it cannot or must not be fetched.
+        CapabilityError: it is no object detector of fixed classes.
+        ModelLoadError: files are missing or damaged, the configuration switches on code, or the preprocessing is of a
+            kind that visionkit does not do.
+    """
+    require("transformers")
+    chosen = choose_device(device)
+    compute_dtype(chosen, speed)  # refuses a speed that is none before anything is fetched
+    full_name = f"transformers:{name}{f'@{revision}' if revision else ''}"
+    megabytes = next((e.megabytes for e in CATALOG if e.name == f"transformers:{name}"), None)
+    folder = model_folder(name, prefix="transformers", revision=revision, patterns=_PATTERNS, megabytes=megabytes)
+    _check_folder(folder, full_name)
+    processor = _from_folder("AutoImageProcessor", folder, full_name)
+    if not hasattr(processor, "post_process_object_detection"):
+        raise ModelLoadError(f"{full_name}: its image processor, {type(processor).__name__}, is no detector's")
+    preprocess = read_preprocess(processor, full_name)
+    prove(processor, preprocess, full_name)
+    module, loading = _from_folder(
+        "AutoModelForObjectDetection", folder, full_name, use_safetensors=True, dtype="float32", output_loading_info=True
+    )
+    _check_complete(loading, full_name)
+    _check_scores(module.config, processor, full_name)
+    return TransformersDetector(
+        module,
+        processor,
+        name=full_name,
+        labels=unique_labels(module.config.id2label),
+        preprocess=preprocess,
+        device=chosen,
+        speed=speed,
+    )
+
+
+def unique_labels(id2label: dict[int, str]) -> tuple[str, ...]:
+    """A configuration's names in the order of their ids; those that it gives twice are told apart by the id.
+
+    COCO's 91 ids, for one, have eleven that are called "N/A": they become "N/A (12)" and so on.
+    """
+    names = [id2label[i] for i in sorted(id2label)]
+    repeated = {n for n, times in Counter(names).items() if times > 1}
+    return tuple(f"{n} ({i})" if n in repeated else n for i, n in zip(sorted(id2label), names, strict=True))
+
+
+def _check_folder(folder: Path, name: str) -> None:
+    """Reads the configurations before transformers does, and refuses what is no detector or would run code."""
+    kind = _read(folder, "config.json", name).get("model_type")
+    known = require("transformers.models.auto.modeling_auto").MODEL_FOR_OBJECT_DETECTION_MAPPING_NAMES
+    if kind not in known:
+        raise CapabilityError(
+            f"{name} cannot detect: its model_type is {kind!r}, and the object detectors of fixed classes are "
+            f"{', '.join(sorted(known))}"
+        )
+    _read(folder, "preprocessor_config.json", name)
+    if not any(folder.glob("*.safetensors")):
+        raise ModelLoadError(
+            f"{name}: the folder {folder} has no weights as safetensors, the only form that is loaded; convert them with "
+            f"model.save_pretrained(folder)"
+        )
+
+
+def _read(folder: Path, file: str, name: str) -> dict[str, Any]:
+    path = folder / file
+    try:
+        fields = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError as err:
+        raise ModelLoadError(f"{name}: the folder {folder} has no {file}; is it a model saved by transformers?") from err
+    except ValueError as err:
+        raise ModelLoadError(f"{name}: {path} is no JSON: {err}") from err
+    if not isinstance(fields, dict):
+        raise ModelLoadError(f"{name}: {path} is no JSON object")
+    bad = next((key for key in _keys(fields) if _CODE.fullmatch(key)), None)
+    if bad is not None:
+        raise ModelLoadError(f"{name}: {file} has the key {bad!r}, which makes transformers run other code; remove it")
+    return fields
+
+
+def _keys(value: object) -> Iterator[str]:
+    """All keys of a JSON value, at every depth."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield key
+            yield from _keys(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _keys(inner)
+
+
+def _from_folder(auto_class: str, folder: Path, name: str, **options: Any) -> Any:
+    """One of transformers' `from_pretrained`, offline, without remote code, its many errors mapped to ours."""
+    try:
+        auto = getattr(require("transformers"), auto_class)
+        return auto.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False, **options)
+    except Exception as err:  # OSError, ValueError, KeyError, RuntimeError, safetensors' own, …
+        first = next(iter(str(err).strip().splitlines()), "")
+        raise ModelLoadError(f"{name}: transformers cannot load {folder}: {type(err).__name__}: {first}") from err
+
+
+def _check_complete(loading: dict[str, Any], name: str) -> None:
+    """Refuses a model of which some weights would be random; transformers only warns."""
+    absent = sorted(map(str, [*loading["missing_keys"], *loading["mismatched_keys"]]))
+    if absent:
+        raise ModelLoadError(f"{name}: {len(absent)} weights are not in its files or of another shape: {absent[0]}, …")
+
+
+def _check_scores(config: Any, processor: Any, name: str) -> None:
+    """Refuses the one way of scoring that transformers does wrongly."""
+    takes = signature(processor.post_process_object_detection).parameters
+    if "use_focal_loss" in takes and not getattr(config, "use_focal_loss", True):
+        raise ModelLoadError(
+            f"{name}: its configuration says use_focal_loss=False, for which transformers' scores are wrong: the softmax "
+            f"runs over the pictures of the batch (huggingface/transformers#32578)"
+        )
