@@ -120,7 +120,12 @@ def load(
     preprocess = read_preprocess(processor, full_name)
     prove(processor, preprocess, full_name)
     module, loading = _from_folder(
-        "AutoModelForObjectDetection", folder, full_name, use_safetensors=True, dtype="float32", output_loading_info=True
+        "AutoModelForObjectDetection",
+        folder,
+        full_name,
+        use_safetensors=True,
+        dtype="float32",
+        output_loading_info=True,
     )
     _check_complete(loading, full_name)
     _check_scores(module.config, processor, full_name)
@@ -157,8 +162,8 @@ def _check_folder(folder: Path, name: str) -> None:
     _read(folder, "preprocessor_config.json", name)
     if not any(folder.glob("*.safetensors")):
         raise ModelLoadError(
-            f"{name}: the folder {folder} has no weights as safetensors, the only form that is loaded; convert them with "
-            f"model.save_pretrained(folder)"
+            f"{name}: the folder {folder} has no weights as safetensors, the only form that is loaded; "
+            f"convert them with model.save_pretrained(folder)"
         )
 
 
@@ -167,7 +172,9 @@ def _read(folder: Path, file: str, name: str) -> dict[str, Any]:
     try:
         fields = json.loads(path.read_text("utf-8"))
     except FileNotFoundError as err:
-        raise ModelLoadError(f"{name}: the folder {folder} has no {file}; is it a model saved by transformers?") from err
+        raise ModelLoadError(
+            f"{name}: the folder {folder} has no {file}; is it a model saved by transformers?"
+        ) from err
     except ValueError as err:
         raise ModelLoadError(f"{name}: {path} is no JSON: {err}") from err
     if not isinstance(fields, dict):
@@ -211,6 +218,6 @@ def _check_scores(config: Any, processor: Any, name: str) -> None:
     takes = signature(processor.post_process_object_detection).parameters
     if "use_focal_loss" in takes and not getattr(config, "use_focal_loss", True):
         raise ModelLoadError(
-            f"{name}: its configuration says use_focal_loss=False, for which transformers' scores are wrong: the softmax "
-            f"runs over the pictures of the batch (huggingface/transformers#32578)"
+            f"{name}: its configuration says use_focal_loss=False, for which transformers' scores are wrong: the "
+            f"softmax runs over the pictures of the batch (huggingface/transformers#32578)"
         )

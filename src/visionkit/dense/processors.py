@@ -29,12 +29,14 @@ def read_preprocess(processor: Any, name: str) -> Preprocess:
     if not processor.do_resize or not size.get("height") or not size.get("width"):
         wanted = {k: v for k, v in size.items() if v} if processor.do_resize else "no resize"
         raise ModelLoadError(
-            f"{name}: its image processor, {type(processor).__name__}, keeps each picture's own shape ({wanted}); detectors "
-            f"that take one fixed height and width work today: RT-DETR, D-FINE, DEIM v2, LW-DETR"
+            f"{name}: its image processor, {type(processor).__name__}, keeps each picture's own shape ({wanted}); "
+            f"detectors that take one fixed height and width work today: RT-DETR, D-FINE, DEIM v2, LW-DETR"
         )
     if int(processor.resample) not in _FILTERS:
-        raise ModelLoadError(f"{name}: its image processor resizes with Pillow's filter {processor.resample}; "
-                             f"nearest (0), bilinear (2) and bicubic (3) work today")
+        raise ModelLoadError(
+            f"{name}: its image processor resizes with Pillow's filter {processor.resample}; "
+            f"nearest (0), bilinear (2) and bicubic (3) work today"
+        )
     if not processor.do_rescale or not math.isclose(processor.rescale_factor, 1 / 255, rel_tol=1e-6):
         factor = processor.rescale_factor if processor.do_rescale else 1
         raise ModelLoadError(f"{name}: its image processor multiplies pixels by {factor}; only 1/255 works today")
@@ -52,8 +54,8 @@ def read_preprocess(processor: Any, name: str) -> Preprocess:
 def prove(processor: Any, preprocess: Preprocess, name: str) -> None:
     """Sends one picture of noise through both, and refuses a processor that makes other pixels.
 
-    Settings do not tell all: some classes crop or pad, and some (RF-DETR's, PP-DocLayout's) resize without antialiasing.
-    The picture is higher and narrower than the input, so that it is shrunk one way and enlarged the other.
+    Settings do not tell all: some classes crop or pad, and some (RF-DETR's, PP-DocLayout's) resize without
+    antialiasing. The picture is higher and narrower than the input, so that it is shrunk one way and enlarged the other.
 
     Raises:
         ModelLoadError: the pixels differ.
@@ -70,7 +72,7 @@ def prove(processor: Any, preprocess: Preprocess, name: str) -> None:
             return
         difference = f"they differ by up to {largest:.3g}"
     raise ModelLoadError(
-        f"{name}: its image processor, {type(processor).__name__}, makes other pixels than its settings say to visionkit "
-        f"({difference}), so its boxes would silently be worse; detectors that squash with antialiasing work today: RT-DETR, "
-        f"D-FINE, DEIM v2, LW-DETR"
+        f"{name}: its image processor, {type(processor).__name__}, makes other pixels than its settings say to "
+        f"visionkit ({difference}), so its boxes would silently be worse; detectors that squash with antialiasing work "
+        f"today: RT-DETR, D-FINE, DEIM v2, LW-DETR"
     )

@@ -45,7 +45,7 @@ def draw_boxes(
         frame = (left, top, max(right - 1, left), max(bottom - 1, top))
         draw.rectangle(frame, outline=color, width=max(2, round(1.5 * unit)))
         text = printable(caption)[:MAX_CAPTION]
-        x0, y0, x1, y1 = draw.textbbox((0, 0), text, font=font)
+        x0, _, x1, y1 = draw.textbbox((0, 0), text, font=font)
         wide = x1 - x0 + 4
         place = (min(left, max(0.0, canvas.width - 1 - wide)), max(0.0, top - y1 - 2))
         draw.rectangle((place[0], place[1], place[0] + wide, place[1] + y1 + 2), fill=color)

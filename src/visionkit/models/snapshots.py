@@ -36,9 +36,7 @@ def model_folder(
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(
-            snapshot_download(name, revision=revision, allow_patterns=list(patterns), local_files_only=True)
-        )
+        return Path(snapshot_download(name, revision=revision, allow_patterns=list(patterns), local_files_only=True))
     except LocalEntryNotFoundError:
         pass
     except HFValidationError as err:

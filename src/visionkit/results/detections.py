@@ -16,6 +16,9 @@ from .values import Float32Array, Result
 _SHOWN: Final = 1024
 """The longer side, in pixels, of what a notebook shows."""
 
+_LISTED: Final = 3
+"""Objects that a `repr` names."""
+
 _TOLERANCE: Final = 1e-3
 """How far, in pixels, a corner may be off the picture: float32 rounding, not another picture's box."""
 
@@ -103,7 +106,7 @@ class Detections(Result):
         return buffer.getvalue()
 
     def __repr__(self) -> str:
-        best = " · ".join(f"{n} {s:.2f}" for n, s in zip(self.labels[:3], self.scores[:3].tolist(), strict=True))
-        more = f" · … {len(self) - 3} more" if len(self) > 3 else ""
-        what = f"{len(self)} object{'' if len(self) == 1 else 's'}"
-        return f"Detections({self.source}: {what}{': ' if best else ''}{best}{more}; {self.model})"
+        shown = [f"{n} {s:.2f}" for n, s in zip(self.labels[:_LISTED], self.scores[:_LISTED].tolist(), strict=True)]
+        more = [f"… {len(self) - _LISTED} more"] if len(self) > _LISTED else []
+        what = f"{len(self)} object{'' if len(self) == 1 else 's'}{': ' if shown else ''}"
+        return f"Detections({self.source}: {what}{' · '.join(shown + more)}; {self.model})"
