@@ -7,7 +7,9 @@ from .drawing import draw_boxes
 from .find import find_images
 from .fit import Fit
 from .load import load_image
+from .sheet import contact_sheet
 from .sources import Picture, Source, describe, is_single, is_tensor
+from .textchunk import read_png_text, write_png
 from .upload import Upload, UploadRules, encode_upload
 
 __all__ = [
@@ -16,6 +18,7 @@ __all__ = [
     "Source",
     "Upload",
     "UploadRules",
+    "contact_sheet",
     "describe",
     "draw_boxes",
     "encode_upload",
@@ -23,4 +26,6 @@ __all__ = [
     "is_single",
     "is_tensor",
     "load_image",
+    "read_png_text",
+    "write_png",
 ]

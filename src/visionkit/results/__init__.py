@@ -4,5 +4,15 @@ from .answer import Answer
 from .classification import Classification, Prediction
 from .detections import Detections
 from .embeddings import Embeddings
+from .generated import GeneratedImage, GeneratedImages, Recipe
 
-__all__ = ["Answer", "Classification", "Detections", "Embeddings", "Prediction"]
+__all__ = [
+    "Answer",
+    "Classification",
+    "Detections",
+    "Embeddings",
+    "GeneratedImage",
+    "GeneratedImages",
+    "Prediction",
+    "Recipe",
+]

@@ -1,0 +1,1 @@
+"""Diffusion: pictures from words, by the pipelines of diffusers."""

@@ -1,0 +1,216 @@
+"""`diffusers:` names: a text-to-image pipeline of diffusers becomes a model that makes pictures."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import threading
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any, Final
+
+import torch
+
+from ..errors import CapabilityError, InputError, ModelLoadError
+from ..extras import require
+from ..images import Picture, load_image
+from ..models.steps import step_done
+from ..pipeline import choose_device
+from ..pipeline.device import compute_dtype
+from .sources import find_pipeline
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_CALLED: Final = {
+    "negative_prompt": ("negative_prompt",),
+    "steps": ("num_inference_steps",),
+    "guidance_scale": ("guidance_scale",),
+    "size_wh": ("width", "height"),
+}
+"""Our option → what diffusers' pipelines call it."""
+
+
+def load(name: str, *, device: str | torch.device | None, speed: str, revision: str | None = None) -> DiffusersGenerator:
+    """Loads a text-to-image pipeline.
+
+    Weights are read as safetensors only; code that a folder or repository brings is never run. A repository that is
+    on this machine already is used as it is, without asking the hub; otherwise it is fetched, announced before.
+
+    Args:
+        name: a folder that `save_pretrained` wrote, or a repository.
+        device: see `choose_device`.
+        speed: "default" (half precision on a GPU) or "exact" (float32).
+        revision: a branch, tag or commit of the repository.
+
+    Raises:
+        ModelNotFoundError: no such folder; or the repository cannot or must not be fetched.
+        ModelLoadError: its files are not as they must be, or name code.
+        CapabilityError: it is a pipeline for something else.
+        MissingExtraError: diffusers is not installed.
+    """
+    diffusers = require("diffusers")
+    require("transformers", extra="diffusion")  # without it, diffusers complains only when a pipeline is built
+    place = choose_device(device)
+    dtype = compute_dtype(place, speed)
+    folder, commit = find_pipeline(name, revision)
+    try:
+        pipeline = diffusers.DiffusionPipeline.from_pretrained(
+            str(folder), dtype=dtype, use_safetensors=True, local_files_only=True
+        )
+    except Exception as err:  # diffusers, transformers and safetensors raise a dozen kinds for broken files
+        raise ModelLoadError(f"{folder} cannot be loaded as a diffusers pipeline: {type(err).__name__}: {err}") from err
+    pipeline.set_progress_bar_config(disable=True)  # its own would show for each picture
+    shown = f"diffusers:{name}" + (f"@{revision}" if revision else "")
+    return DiffusersGenerator(pipeline.to(place), name=shown, device=place, speed=speed, commit=commit)
+
+
+class DiffusersGenerator:
+    """A pipeline of diffusers as a model that makes pictures.
+
+    Attributes:
+        pipeline: the pipeline itself.
+        name: what results call it.
+        device: where it runs.
+        speed: "default" or "exact".
+        commit: of the repository that it came from; None for a folder.
+    """
+
+    def __init__(
+        self, pipeline: Any, *, name: str, device: torch.device, speed: str, commit: str | None = None
+    ) -> None:
+        self.pipeline = pipeline
+        self.name = name
+        self.device = device
+        self.speed = speed
+        self.commit = commit
+        self._taken: Mapping[str, inspect.Parameter] = inspect.signature(type(pipeline).__call__).parameters
+        self._lock = threading.Lock()  # a scheduler keeps state between the steps of one picture
+
+    def __repr__(self) -> str:
+        return f"DiffusersGenerator({self.name}: {self._kind} on {self.device})"
+
+    @property
+    def _kind(self) -> str:
+        return type(self.pipeline).__name__
+
+    @property
+    def size_multiple(self) -> int:
+        """Widths and heights must be multiples of this, in pixels."""
+        processor = getattr(self.pipeline, "image_processor", None)
+        factor = getattr(getattr(processor, "config", None), "vae_scale_factor", None)
+        factor = factor or getattr(self.pipeline, "vae_scale_factor", 8)
+        patch = getattr(self.pipeline, "patch_size", 1)  # Stable Diffusion 3 keeps it apart from the factor
+        return math.lcm(8, int(factor) * (patch if isinstance(patch, int) else 1))
+
+    def check_settings(
+        self,
+        *,
+        negative_prompt: str | None,
+        steps: int | None,
+        guidance_scale: float | None,
+        size_wh: tuple[int, int] | None,
+    ) -> None:
+        """Refuses what `generate_image` would, before any work.
+
+        Raises:
+            InputError: an option that this pipeline lacks, or a size that it cannot make.
+        """
+        given = {
+            "negative_prompt": negative_prompt,
+            "steps": steps,
+            "guidance_scale": guidance_scale,
+            "size_wh": size_wh,
+        }
+        for option, value in given.items():
+            if value is not None and not self._takes(option):
+                takes = ", ".join(o for o in _CALLED if self._takes(o)) or "none of them"
+                raise InputError(
+                    f"{option}={value!r} does not go with {self.name}: a {self._kind} does not use it; "
+                    f"of these options it takes: {takes}"
+                )
+        multiple = self.size_multiple
+        if size_wh is not None and any(side % multiple for side in size_wh):
+            nearest = tuple(max(1, round(side / multiple)) * multiple for side in size_wh)
+            raise InputError(
+                f"size_wh={size_wh} does not go with {self.name}: a {self._kind} makes widths and heights that are "
+                f"multiples of {multiple}; the nearest is {nearest}"
+            )
+
+    def generate_image(
+        self,
+        prompt: str,
+        *,
+        negative_prompt: str | None,
+        steps: int | None,
+        guidance_scale: float | None,
+        size_wh: tuple[int, int] | None,
+        seed: int,
+    ) -> tuple[Picture, dict[str, Any]]:
+        """One picture, to the bit what the pipeline itself gives, and the settings used, its defaults filled in."""
+        self.check_settings(
+            negative_prompt=negative_prompt, steps=steps, guidance_scale=guidance_scale, size_wh=size_wh
+        )
+        width, height = size_wh or (None, None)
+        given = {
+            "negative_prompt": negative_prompt,
+            "num_inference_steps": steps,
+            "guidance_scale": guidance_scale,
+            "width": width,
+            "height": height,
+            # on the CPU wherever the pipeline runs, so that a seed means the same noise everywhere
+            "generator": torch.Generator(device="cpu").manual_seed(seed),
+        }
+        arguments = {name: value for name, value in given.items() if value is not None}
+        if "callback_on_step_end" in self._taken:
+            total = steps or self._default("steps") or 0
+            arguments["callback_on_step_end"] = lambda _pipe, _step, _time, tensors: (step_done(total), tensors)[1]
+        answer = self._call(prompt, arguments)
+        picture = load_image(answer.images[0])
+        flags = getattr(answer, "nsfw_content_detected", None)
+        scheduler = getattr(self.pipeline, "scheduler", None)
+        return picture, {
+            "negative_prompt": negative_prompt if negative_prompt is not None else self._default("negative_prompt"),
+            "steps": steps if steps is not None else self._default("steps"),
+            "guidance_scale": guidance_scale if guidance_scale is not None else self._default("guidance_scale"),
+            "size_wh": picture.size,
+            "seed": seed,
+            "blocked": bool(flags and flags[0]),
+            "pipeline": self._kind,
+            "scheduler": type(scheduler).__name__ if scheduler is not None else None,
+            "commit": self.commit,
+            "device": self.device.type,
+            "speed": self.speed,
+            "versions": {"torch": str(torch.__version__), "diffusers": str(require("diffusers").__version__)},
+        }
+
+    def _call(self, prompt: str, arguments: dict[str, Any]) -> Any:
+        try:
+            with self._lock, _precision(self.device, self.speed):
+                answer = self.pipeline(prompt=prompt, **arguments)
+        except (ValueError, TypeError) as err:  # how the pipelines' check_inputs refuses
+            raise InputError(f"{self.name} ({self._kind}) refuses these settings: {err}") from err
+        if len(getattr(answer, "images", ())) != 1:
+            raise CapabilityError(f"{self.name} ({self._kind}) answered a prompt with {type(answer).__name__}, no picture")
+        return answer
+
+    def _takes(self, option: str) -> bool:
+        if option == "negative_prompt" and "true_cfg_scale" in self._taken:
+            # Flux and its kin take a negative prompt, and then ignore it unless this is above 1
+            return bool((self._taken["true_cfg_scale"].default or 0) > 1)
+        return all(name in self._taken for name in _CALLED[option])
+
+    def _default(self, option: str) -> Any:
+        """The pipeline's own value for an option; None where it has none, or says it elsewhere."""
+        value = self._taken[_CALLED[option][0]].default if self._takes(option) else None
+        return value if isinstance(value, (str, int, float)) else None
+
+
+def _precision(device: torch.device, speed: str) -> AbstractContextManager[None]:
+    """For speed="exact" no TF32 in convolutions, which CUDA otherwise uses."""
+    if speed != "exact" or device.type != "cuda":
+        return nullcontext()
+    cudnn = torch.backends.cudnn
+    flags: AbstractContextManager[None] = cudnn.flags(
+        enabled=cudnn.enabled, benchmark=cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False
+    )
+    return flags
