@@ -10,8 +10,8 @@ from .values import Result
 class Answer(Result):
     """A model's answer to a question.
 
-    `model_dump_json` writes `parsed` as plain JSON, and `model_validate_json` gives it back as a dict: the JSON does not
-    know the schema's class; `Schema.model_validate(answer.parsed)` makes the object again.
+    `model_dump_json` writes `parsed` as plain JSON, and `model_validate_json` gives it back as a dict: the JSON does
+    not know the schema's class; `Schema.model_validate(answer.parsed)` makes the object again.
 
     Attributes:
         text: what it said; with a schema, the JSON.
