@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Final
 
 
@@ -19,6 +22,7 @@ class Entry:
         megabytes: size of the weights; 0 where there are none to fetch.
         source: who made the weights, and where they come from.
         package: the distribution that ships the weights, when one does: then no network is needed.
+        file: the weights' file: `repository/file` in the cache of Hugging Face, or a bare name in that of torch.
     """
 
     name: str
@@ -27,6 +31,7 @@ class Entry:
     megabytes: float
     source: str
     package: str | None = None
+    file: str | None = None
 
 
 CATALOG: Final = (  # checked 2026-11-24
@@ -45,19 +50,50 @@ CATALOG: Final = (  # checked 2026-11-24
         "BSD-3-Clause",
         97.8,
         "ImageNet-1k, IMAGENET1K_V2 weights of torchvision",
+        file="resnet50-11ad3fa6.pth",
     ),
-    Entry("timm:resnet50.a1_in1k", ("classify", "embed"), "Apache-2.0", 102.5, "Hugging Face, timm/resnet50.a1_in1k"),
+    Entry(
+        "timm:resnet50.a1_in1k",
+        ("classify", "embed"),
+        "Apache-2.0",
+        102.5,
+        "Hugging Face, timm/resnet50.a1_in1k",
+        file="timm/resnet50.a1_in1k/model.safetensors",
+    ),
     Entry(
         "open_clip:ViT-B-32/laion2b_s34b_b79k",
         ("embed", "embed_texts", "classify"),
         "MIT",
         605.2,
         "Hugging Face, laion/CLIP-ViT-B-32-laion2B-s34B-b79K",
+        file="laion/CLIP-ViT-B-32-laion2B-s34B-b79K/open_clip_model.safetensors",
     ),
     Entry(
-        "transformers:PekingU/rtdetr_r18vd_coco_o365", ("detect",), "Apache-2.0", 80.9, "Hugging Face, COCO + Objects365"
+        "transformers:PekingU/rtdetr_r18vd_coco_o365",
+        ("detect",),
+        "Apache-2.0",
+        80.9,
+        "Hugging Face, PekingU/rtdetr_r18vd_coco_o365; COCO and Objects365",
+        file="PekingU/rtdetr_r18vd_coco_o365/model.safetensors",
     ),
 )
+
+
+def is_here(entry: Entry) -> bool | None:
+    """Whether a model can be used on this machine without a network; None for an entry that stands for many names."""
+    if entry.name.endswith(":…"):
+        return None
+    if entry.package is not None:
+        return bool(find_spec(entry.package.replace("-", "_")))
+    if entry.file is None:
+        return True
+    repository, _, file = entry.file.rpartition("/")
+    if not repository:
+        home = os.environ.get("TORCH_HOME") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache"), "torch")
+        return Path(home, "hub", "checkpoints", file).expanduser().is_file()
+    from huggingface_hub import try_to_load_from_cache
+
+    return isinstance(try_to_load_from_cache(repository, file), str)
 
 
 def nearest(word: str, known: Iterable[str]) -> list[str]:

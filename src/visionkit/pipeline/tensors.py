@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
@@ -125,7 +124,7 @@ def to_image(
     if mean is not None and std is not None:
         values = values * _column(std, values)[0] + _column(mean, values)[0]
     pixels = to_uint8((values - low) / (high - low)).expand(3, -1, -1)
-    return Image.fromarray(np.ascontiguousarray(pixels.permute(1, 2, 0).numpy()))
+    return load_image(pixels.permute(1, 2, 0).numpy())
 
 
 def _checked_range(
