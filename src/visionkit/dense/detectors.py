@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -200,10 +202,25 @@ def _from_folder(auto_class: str, folder: Path, name: str, **options: Any) -> An
     """One of transformers' `from_pretrained`, offline, without remote code, its many errors mapped to ours."""
     try:
         auto = getattr(require("transformers"), auto_class)
-        return auto.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False, **options)
+        with _no_bar():
+            return auto.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False, **options)
     except Exception as err:  # OSError, ValueError, KeyError, RuntimeError, safetensors' own, …
         first = next(iter(str(err).strip().splitlines()), "")
         raise ModelLoadError(f"{name}: transformers cannot load {folder}: {type(err).__name__}: {first}") from err
+
+
+@contextmanager
+def _no_bar() -> Iterator[None]:
+    """Without transformers' bar over the weights, which takes a blink; a user who has set the hub's variable decides."""
+    logging = require("transformers.utils.logging")
+    if not logging.is_progress_bar_enabled() or "HF_HUB_DISABLE_PROGRESS_BARS" in os.environ:
+        yield
+        return
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.enable_progress_bar()
 
 
 def _check_complete(loading: dict[str, Any], name: str) -> None:

@@ -55,7 +55,7 @@ def prove(processor: Any, preprocess: Preprocess, name: str) -> None:
     """Sends one picture of noise through both, and refuses a processor that makes other pixels.
 
     Settings do not tell all: some classes crop or pad, and some (RF-DETR's, PP-DocLayout's) resize without
-    antialiasing. The picture is higher and narrower than the input, so that it is shrunk one way and enlarged the other.
+    antialiasing. The picture is higher and narrower than the input: shrunk one way, enlarged the other.
 
     Raises:
         ModelLoadError: the pixels differ.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Sequence
 
 import numpy as np
@@ -27,17 +28,27 @@ def pixels_of(picture: Picture) -> Tensor:
 def fit_pixels(pixels: Tensor, preprocess: Preprocess) -> Tensor:
     """uint8 (3, H, W) → uint8 (3, height, width) of `preprocess`: resized with antialiasing, then cropped or padded.
 
-    The resize is torch's own on uint8, which torchvision's transforms call for such tensors, so both are equal.
+    The resize is the one that torchvision's transforms do for such tensors, to the bit.
     """
     height, width = pixels.shape[1:]
     resized_wh = preprocess.resized_wh((width, height))
     if resized_wh != (width, height):
         mode = _MODES[preprocess.interpolation]
+        through_float = mode == "bilinear" and not _fast_uint8()
         pixels = functional.interpolate(
-            pixels[None], size=(resized_wh[1], resized_wh[0]), mode=mode, antialias=mode != "nearest-exact"
+            pixels[None].float() if through_float else pixels[None],
+            size=(resized_wh[1], resized_wh[0]),
+            mode=mode,
+            antialias=mode != "nearest-exact",
         )[0]
+        pixels = pixels.round().to(torch.uint8) if through_float else pixels
     left, top = preprocess.offset_xy(resized_wh)
     return _place(pixels, left, top, preprocess.size_wh, _PAD if preprocess.resize == "letterbox" else 0)
+
+
+def _fast_uint8() -> bool:
+    """Whether torchvision resizes uint8 as such by "bilinear": on processors without AVX2 it goes through floats."""
+    return torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512") or platform.machine() in ("aarch64", "arm64")
 
 
 def _place(pixels: Tensor, left: int, top: int, size_wh: tuple[int, int], fill: int) -> Tensor:
