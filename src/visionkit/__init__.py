@@ -16,9 +16,18 @@ if TYPE_CHECKING:
     from .errors import Failure, VisionkitError
     from .images import find_images, load_image
     from .models import clear_models, list_models, load_model
+    from .models.saved import save_model
     from .models.wrap import wrap_model
     from .pipeline import Batches, Preprocess, to_image, to_tensor
+    from .tasks.ask import ask
     from .tasks.classify import classify
+    from .tasks.detect import detect
+    from .tasks.embed import embed
+    from .tasks.embed_texts import embed_texts
+    from .tasks.fine_tune import fine_tune
+    from .tasks.generate import generate
+    from .tasks.similarity import similarity
+    from .tasks.train import train
 
 __version__ = "0.1.0"
 
@@ -27,14 +36,23 @@ _HOME = {  # no key is also the name of a module or folder here: importing that 
     "Failure": "errors",
     "Preprocess": "pipeline",
     "VisionkitError": "errors",
+    "ask": "tasks.ask",
     "classify": "tasks.classify",
     "clear_models": "models",
+    "detect": "tasks.detect",
+    "embed": "tasks.embed",
+    "embed_texts": "tasks.embed_texts",
     "find_images": "images",
+    "fine_tune": "tasks.fine_tune",
+    "generate": "tasks.generate",
     "list_models": "models",
     "load_image": "images",
     "load_model": "models",
+    "save_model": "models.saved",
+    "similarity": "tasks.similarity",
     "to_image": "pipeline",
     "to_tensor": "pipeline",
+    "train": "tasks.train",
     "wrap_model": "models.wrap",
 }
 
@@ -43,14 +61,23 @@ __all__ = [
     "Failure",
     "Preprocess",
     "VisionkitError",
+    "ask",
     "classify",
     "clear_models",
+    "detect",
+    "embed",
+    "embed_texts",
     "find_images",
+    "fine_tune",
+    "generate",
     "list_models",
     "load_image",
     "load_model",
+    "save_model",
+    "similarity",
     "to_image",
     "to_tensor",
+    "train",
     "wrap_model",
 ]
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..errors import InputError, ModelLoadError, ModelNotFoundError
 from ..extras import require
 from ..models.catalog import nearest
-from ..models.hub import fetching
+from ..models.hub import fetching, is_cached
 from ..models.wrap import ModuleClassifier, ModuleEmbedder, inference
 from ..pipeline import Batch, Preprocess, choose_device
 from .imagenet import imagenet_labels
@@ -119,9 +119,8 @@ def _by_name(timm: Any, name: str, pretrained: bool, num_classes: int | None) ->
     if config is None:
         tags = [p for p in timm.list_pretrained(f"{architecture}*") if p.partition(".")[0] == architecture]
         raise ModelNotFoundError(f"timm has no weights {name!r}; it has: {', '.join(tags) or 'none'}; or pretrained=False")
-    hub = require("huggingface_hub")
     repository = config.hf_hub_id if isinstance(config.hf_hub_id, str) else f"timm/{name}"
-    cached = isinstance(hub.try_to_load_from_cache(repository, "model.safetensors"), str)
+    cached = is_cached(repository, "model.safetensors")
     with fetching(
         f"timm:{name}", source=f"Hugging Face, {repository}", ahead=f"hf download {repository}", cached=cached
     ):

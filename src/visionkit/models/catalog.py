@@ -10,6 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
+from .hub import is_cached
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -91,9 +93,7 @@ def is_here(entry: Entry) -> bool | None:
     if not repository:
         home = os.environ.get("TORCH_HOME") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache"), "torch")
         return Path(home, "hub", "checkpoints", file).expanduser().is_file()
-    from huggingface_hub import try_to_load_from_cache
-
-    return isinstance(try_to_load_from_cache(repository, file), str)
+    return is_cached(repository, file)
 
 
 def nearest(word: str, known: Iterable[str]) -> list[str]:

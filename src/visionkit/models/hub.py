@@ -55,3 +55,10 @@ def fetching(name: str, *, source: str, ahead: str, megabytes: float | None = No
             f"{name} could not be fetched{size} from {source} ({type(err).__name__}); "
             f"fetch it ahead: {ahead}; or give a local folder"
         ) from err
+
+
+def is_cached(repository: str, file: str) -> bool:
+    """Whether a file of a repository is in Hugging Face's cache on this machine."""
+    from huggingface_hub import try_to_load_from_cache  # here: many names need no hub
+
+    return isinstance(try_to_load_from_cache(repository, file), str)

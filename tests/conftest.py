@@ -1,0 +1,38 @@
+"""Every test: one torch thread, no network but loopback, and no skip where none is allowed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: two busy threads a worker are five times slower
+os.environ.setdefault("MKL_NUM_THREADS", "1")
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+for name in ("VISIONKIT_OFFLINE", "VISIONKIT_DEVICE", "OPENAI_API_KEY", "ANTHROPIC_API_KEY", "OPENAI_BASE_URL"):
+    os.environ.pop(name, None)
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def photos() -> list[Path]:
+    """The four photographs that come with the project."""
+    return sorted((ROOT / "examples" / "images").glob("*.jpg"))
+
+
+@pytest.fixture(scope="session")
+def cat() -> Path:
+    return ROOT / "examples" / "images" / "cat.jpg"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Where VISIONKIT_NO_SKIPS is set, a test that is skipped has failed."""
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail") and os.environ.get("VISIONKIT_NO_SKIPS"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, which is not allowed here: {report.longrepr}"
+    return report
