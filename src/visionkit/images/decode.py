@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from typing import Final
 
@@ -11,6 +13,7 @@ from PIL import (
     GifImagePlugin,
     IcoImagePlugin,
     Image,
+    ImageFile,
     JpegImagePlugin,
     PngImagePlugin,
     PpmImagePlugin,
@@ -18,7 +21,8 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from ..errors import ImageDecodeError, ImageTooLargeError
+from ..errors import ImageDecodeError, ImageError, ImageTooLargeError
+from .checks import MAX_PIXELS, check_ico, check_jpeg, check_memory, check_rows, check_size, check_webp
 
 _PLUGINS = (  # importing a plug-in registers its format
     AvifImagePlugin,
@@ -48,32 +52,78 @@ _REFUSED: Final = (  # what the bytes begin with, what to say
 _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"mif1", b"msf1")
 
 
-def open_bytes(data: bytes, name: str) -> Image.Image:
-    """Reads the header of an encoded picture; its pixels are not decoded yet.
+class _Whole(BytesIO):
+    """Bytes whose end is an error where the user has told Pillow to make up what is missing."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        block = super().read(size)
+        if not block and size and ImageFile.LOAD_TRUNCATED_IMAGES:
+            raise OSError("cut off")
+        return block
+
+
+def open_bytes(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Reads the header of an encoded picture; its pixels are not decoded yet, nor is its size checked for that.
 
     Pillow's own `open` is not called: it warns above a limit that is process-wide, and here `max_pixels` decides.
 
     Raises:
         ImageDecodeError: no allowed format recognises the bytes, or the header is damaged.
+        ImageTooLargeError: opening it alone would take too much memory.
     """
     if not data:
-        raise ImageDecodeError(f"cannot load {name}: it is empty")
-    prefix = data[:16]
+        raise ImageDecodeError(
+            f"cannot load {name}: it is empty (a file object is read from where it stands: seek(0) first?)"
+        )
+    kind = _kind_of(data)
+    if kind is None:
+        raise ImageDecodeError(f"cannot load {name}: {_why_refused(data)}")
+    with _errors_of_ours(kind, name):
+        if kind == "WEBP":
+            check_webp(data, name, max_pixels)
+        return Image.OPEN[kind][0](_Whole(data), "")
+
+
+def decode_bytes(data: bytes, name: str, max_pixels: int) -> Image.Image:
+    """Decodes an encoded picture, as it is stored: of any mode, not turned upright.
+
+    Raises:
+        ImageDecodeError: as `open_bytes`, or the pixels are damaged or cut off.
+        ImageTooLargeError: too many pixels, scans or bytes of memory, found before decoding.
+    """
+    image = open_bytes(data, name, max_pixels)
+    kind = image.format or ""
+    with image, _errors_of_ours(kind, name):
+        check_size(image.size, name, max_pixels)
+        check_memory(image.size, kind, image.mode, name, max_pixels)
+        if kind in ("JPEG", "MPO"):
+            check_jpeg(data, image.size, name)
+        elif kind == "ICO":
+            check_ico(data, name, max_pixels)
+        image.load()
+        if kind == "PNG":
+            check_rows(image, data, name)
+    return image
+
+
+@contextmanager
+def _errors_of_ours(kind: str, name: str) -> Iterator[None]:
+    try:
+        yield
+    except ImageError:
+        raise
+    except (MemoryError, Image.DecompressionBombError) as err:
+        raise ImageTooLargeError(f"cannot load {name}: the {kind} file is too large to decode") from err
+    except Exception as err:  # a dozen kinds leak from the decoders; their texts hold addresses, so ours is said
+        raise ImageDecodeError(f"cannot load {name}: the {kind} file is damaged or cut off") from err
+
+
+def _kind_of(data: bytes) -> str | None:
     for kind in FORMATS:
-        factory, accept = Image.OPEN[kind]
-        if accept is None or accept(prefix) is not True and not _accepts(accept(prefix)):
-            continue
-        try:
-            return factory(BytesIO(data), "")
-        except Image.DecompressionBombError as err:
-            raise ImageTooLargeError(f"cannot load {name}: the {kind} file says that it is enormous") from err
-        except Exception as err:  # see load._finish: many kinds leak, none of their texts is for people
-            raise ImageDecodeError(f"cannot load {name}: the {kind} file is damaged or cut off") from err
-    raise ImageDecodeError(f"cannot load {name}: {_why_refused(data)}")
-
-
-def _accepts(answer: bool | str) -> bool:
-    return answer is True  # a string is Pillow's way to say "mine, but I was built without it"
+        _, accept = Image.OPEN[kind]
+        if accept is not None and accept(data[:16]) is True:  # a string: Pillow was built without this format
+            return kind
+    return None
 
 
 def _why_refused(data: bytes) -> str:

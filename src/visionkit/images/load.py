@@ -6,16 +6,24 @@ import os
 from typing import Final
 
 import numpy as np
-from PIL import Image, ImageColor, ImageOps
+from PIL import ExifTags, Image, ImageColor
 
 from ..errors import ImageDecodeError, ImageError, ImageTooLargeError, InputError, SourceError
 from .arrays import picture_from_array, picture_from_tensor
+from .checks import MAX_PIXELS, check_memory, check_size
 from .color import to_srgb
-from .decode import open_bytes
-from .sources import Picture, Source, describe, is_file_object, is_tensor, read_bytes
+from .decode import decode_bytes
+from .sources import Picture, Source, is_file_object, is_tensor, name_for_error, read_bytes
 
-MAX_PIXELS: Final = 89_478_485
-"""The default limit of width × height: a quarter of 2**30 bytes at three bytes a pixel, Pillow's own."""
+_TURNS: Final = {  # EXIF orientation → what turns the picture upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 def load_image(source: Source, *, background: str = "white", max_pixels: int = MAX_PIXELS) -> Picture:
@@ -39,20 +47,37 @@ def load_image(source: Source, *, background: str = "white", max_pixels: int = M
         SourceError: not an image source: a folder, a URL, a missing file, an array of a wrong shape or type.
         ImageDecodeError: not a picture in an allowed format (JPEG, PNG, GIF, WebP, BMP, TIFF, PPM, ICO,
             AVIF), or a damaged one.
-        ImageTooLargeError: more than `max_pixels`, found before decoding.
-        InputError: `background` is no colour.
+        ImageTooLargeError: more than `max_pixels`, a side of over a million pixels, a JPEG of over a hundred scans,
+            or more memory to decode than the larger of 1 GiB and 12 bytes for each of `max_pixels`; found before
+            decoding.
+        InputError: `background` is no colour, or `max_pixels` no positive number.
     """
+    colour = _colour(background)
+    if not max_pixels >= 1:
+        raise InputError(f"max_pixels {max_pixels!r:.50} must be a positive whole number")
+    name = name_for_error(source)
     try:
-        colour = ImageColor.getrgb(background)[:3]
-    except ValueError as err:
-        raise InputError(f"background {background!r} is no colour; give a name or '#rrggbb'") from err
-    name = describe(source)
+        return _load(source, name, colour, max_pixels)
+    except MemoryError as err:
+        raise ImageTooLargeError(f"cannot load {name}: there is not enough memory for it") from err
+
+
+def _colour(background: str) -> tuple[int, ...]:
+    try:
+        return ImageColor.getrgb(background)[:3]
+    except (ValueError, TypeError, AttributeError) as err:
+        raise InputError(f"background {background!r:.50} is no colour; give a name or '#rrggbb'") from err
+
+
+def _load(source: Source, name: str, background: tuple[int, ...], max_pixels: int) -> Picture:
     if isinstance(source, np.ndarray):
-        return _flatten(picture_from_array(source, name, max_pixels), colour)
+        return _finish(picture_from_array(source, name, max_pixels), name, background)
     if is_tensor(source):
-        return _flatten(picture_from_tensor(source, name, max_pixels), colour)
+        return _finish(picture_from_tensor(source, name, max_pixels), name, background)
     if isinstance(source, Image.Image):
-        return _finish(source, name, colour, max_pixels)
+        check_size(source.size, name, max_pixels)
+        check_memory(source.size, source.format, source.mode, name, max_pixels)
+        return _finish(source, name, background)
     if isinstance(source, (bytes, bytearray, memoryview)):
         data = bytes(source)
     elif isinstance(source, (str, os.PathLike)) or is_file_object(source):
@@ -60,49 +85,33 @@ def load_image(source: Source, *, background: str = "white", max_pixels: int = M
     else:
         raise SourceError(
             f"cannot load {name}: an image is a path, a data: URI, bytes, a file object, a PIL image, "
-            f"an array or a tensor, not {type(source).__name__}"
+            f"an array or a tensor, not {type(source).__name__:.50}"
         )
-    with open_bytes(data, name) as image:
-        return _finish(image, name, colour, max_pixels)
+    return _finish(decode_bytes(data, name, max_pixels), name, background)
 
 
-def _finish(image: Image.Image, name: str, background: tuple[int, ...], max_pixels: int) -> Picture:
-    """Checks the size, decodes, and makes the picture upright sRGB."""
-    check_size(image.size, name, max_pixels)
+def _finish(image: Image.Image, name: str, background: tuple[int, ...]) -> Picture:
+    """Makes a picture upright and sRGB: always a new image, without the source's metadata."""
+    kind = f"{image.format} file" if image.format else "picture"
     try:
         image.load()
-        upright = ImageOps.exif_transpose(image)
-        return _flatten(to_srgb(upright, name), background)
-    except ImageError:
+        turn = _turn(image)
+        if turn is not None:
+            image = image.transpose(turn)
+        flat = to_srgb(image, name, background)
+    except (ImageError, MemoryError):
         raise
-    except MemoryError as err:
-        raise ImageTooLargeError(f"cannot load {name}: not enough memory to decode it") from err
-    except Exception as err:  # a dozen kinds leak from the decoders; their texts hold addresses, so ours is said
-        raise ImageDecodeError(f"cannot load {name}: the {_kind(image)} is damaged or cut off") from err
-
-
-def check_size(size_wh: tuple[int, int], name: str, max_pixels: int) -> None:
-    """Refuses a picture of no or too many pixels, before any is decoded."""
-    width, height = size_wh
-    if width < 1 or height < 1:
-        raise ImageDecodeError(f"cannot load {name}: it has no pixels ({width}×{height})")
-    if width * height > max_pixels:
-        raise ImageTooLargeError(
-            f"cannot load {name}: {width}×{height} is {width * height} pixels, more than max_pixels={max_pixels}"
-        )
-
-
-def _kind(image: Image.Image) -> str:
-    return f"{image.format} file" if image.format else "picture"
-
-
-def _flatten(image: Image.Image, background: tuple[int, ...]) -> Picture:
-    """Lays transparency on the background; always a new image, without the source's metadata."""
-    if image.mode == "RGBA":
-        base = Image.new("RGB", image.size, background[:3])
-        base.paste(image, mask=image.getchannel("A"))
-        return base
-    flat = image.convert("RGB") if image.mode != "RGB" else image.copy()
+    except Exception as err:  # see `decode_bytes`
+        raise ImageDecodeError(f"cannot load {name}: the {kind} is damaged, cut off or already closed") from err
+    if flat is image:
+        flat = image.copy()
     flat.info = {}
-    flat.getexif().clear()
     return flat
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """What turns the picture upright; a broken EXIF block says nothing, and is no reason to refuse the picture."""
+    try:
+        return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # struct.error, SyntaxError, TypeError, ValueError and more leak from the parser
+        return None

@@ -7,13 +7,14 @@ import binascii
 import os
 import re
 import stat
+from io import FileIO
 from typing import Any, BinaryIO, Final, Protocol, TypeAlias, TypeGuard, Union, runtime_checkable
 from urllib.parse import unquote_to_bytes
 
 import numpy as np
 from PIL import Image
 
-from ..errors import ImageTooLargeError, SourceError
+from ..errors import ImageTooLargeError, InputError, SourceError
 
 Picture: TypeAlias = Image.Image
 """An upright sRGB picture in mode RGB, as `load_image` gives it."""
@@ -50,7 +51,10 @@ or a torch tensor (H, W) or (1|3|4, H, W)."""
 MAX_BYTES: Final = 512 * 2**20
 """The largest file that is read, in bytes; no camera writes a larger one."""
 
+_BLOCK: Final = 2**20
+_NAME_LENGTH: Final = 240
 _URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+:/", re.ASCII)
+_SECRETS = re.compile(r"(?<=//)[^/@]*@|[?#].*", re.DOTALL)
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
@@ -91,7 +95,7 @@ def describe(source: object) -> str:
     if isinstance(source, os.PathLike):
         return printable(os.fsdecode(source))
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return f"<{len(source)} bytes>"
+        return f"<{memoryview(source).nbytes} bytes>"
     if isinstance(source, Image.Image):
         name = getattr(source, "filename", "")
         return printable(os.fsdecode(name)) if name else f"<image {source.width}×{source.height}>"
@@ -105,55 +109,89 @@ def describe(source: object) -> str:
     return f"<{type(source).__name__}>"
 
 
+def name_for_error(source: object) -> str:
+    """`describe`, short enough for a message, and without the password or query of a URL."""
+    name = describe(source)
+    if isinstance(source, str) and _is_url(source):
+        name = _SECRETS.sub("", name)
+    if len(name) > _NAME_LENGTH:
+        name = f"{name[: _NAME_LENGTH // 2]}…{name[-_NAME_LENGTH // 2 :]}"
+    return name or "''"
+
+
 def is_data_uri(text: str) -> bool:
     """Whether a string is a `data:` URI."""
     return text[:5].lower() == "data:"
+
+
+def _is_url(text: str) -> bool:
+    return bool(_URL.match(text)) or text.startswith(("//", "\\\\"))
 
 
 def read_bytes(source: str | os.PathLike[str] | BinaryIO, name: str) -> bytes:
     """The bytes behind a path, a `data:` URI or a file object, read once.
 
     Raises:
-        SourceError: a URL, a folder, a missing or special file, or a text file object.
+        SourceError: a URL, a folder, a missing or special file, or a file object that cannot be read or gives text.
         ImageTooLargeError: more than `MAX_BYTES`.
     """
     if isinstance(source, str):
         if is_data_uri(source):
             return _decode_data_uri(source, name)
-        if _URL.match(source) or source.startswith("//"):
+        if _is_url(source):
             raise SourceError(
                 f"cannot load {name}: URLs are not fetched; download the picture and give its path or bytes"
             )
     if isinstance(source, (str, os.PathLike)):
         return _read_file(os.fspath(source), name)
-    data = source.read(MAX_BYTES + 1)
-    if not isinstance(data, (bytes, bytearray)):
-        raise SourceError(f"cannot load {name}: the file object is opened as text; open it with mode 'rb'")
-    return _capped(bytes(data), name)
+    return _read_all(source, name)
 
 
 def _read_file(path: str, name: str) -> bytes:
     # O_NONBLOCK: opening a FIFO would otherwise wait for a writer for ever
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
     try:
-        if os.path.isdir(path):
-            raise SourceError(
-                f"cannot load {name}: it is a folder; give a file, or vk.find_images({name!r}) for all in it"
-            )
-        descriptor = os.open(path, flags)
+        _check_regular(os.stat(path), name)  # before it is opened: opening a device can do something
+        with os.fdopen(os.open(path, flags), "rb", buffering=0) as file:
+            _check_regular(os.fstat(file.fileno()), name)  # what was opened: the path may lead elsewhere by now
+            return _read_all(file, name)
     except FileNotFoundError:
         raise SourceError(f"cannot load {name}: no such file") from None
-    except (OSError, ValueError) as err:
-        reason = err.strerror if isinstance(err, OSError) else "not a possible path"
-        raise SourceError(f"cannot load {name}: {reason}") from err
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise SourceError(f"cannot load {name}: it is not a regular file")
+    except OSError as err:
+        raise SourceError(f"cannot load {name}: {err.strerror}") from err
+    except InputError:
+        raise
+    except ValueError as err:  # a NUL, or characters that the file system cannot hold
+        raise SourceError(f"cannot load {name}: not a possible path") from err
+
+
+def _check_regular(status: os.stat_result, name: str) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise SourceError(f"cannot load {name}: it is a folder; give a file, or vk.find_images(folder) for all in it")
+    if not stat.S_ISREG(status.st_mode):
+        raise SourceError(f"cannot load {name}: it is not a regular file")
+
+
+def _read_all(file: BinaryIO | FileIO, name: str) -> bytes:
+    """Everything from where a file stands, block by block: one `read` may give less than there is."""
+    blocks: list[bytes] = []
+    size = 0
+    while True:
         try:
-            return _capped(file.read(MAX_BYTES + 1), name)
-        except OSError as err:
-            raise SourceError(f"cannot load {name}: {err.strerror}") from err
+            block: object = file.read(_BLOCK)
+        except (OSError, ValueError) as err:  # ValueError: it is closed, or not open for reading
+            reason = getattr(err, "strerror", None) or "the file object cannot be read; is it closed?"
+            raise SourceError(f"cannot load {name}: {reason}") from err
+        if not isinstance(block, (bytes, bytearray)):
+            raise SourceError(
+                f"cannot load {name}: the file object gives {type(block).__name__:.50}, not bytes; open it as 'rb'"
+            )
+        if not block:
+            return b"".join(blocks)
+        size += len(block)
+        if size > MAX_BYTES:
+            raise ImageTooLargeError(f"cannot load {name}: it has more than {MAX_BYTES} bytes")
+        blocks.append(bytes(block))
 
 
 def _decode_data_uri(uri: str, name: str) -> bytes:
@@ -162,15 +200,11 @@ def _decode_data_uri(uri: str, name: str) -> bytes:
         raise SourceError(f"cannot load {name}: it has no comma, so no data")
     if len(body) > MAX_BYTES * 4 // 3:
         raise ImageTooLargeError(f"cannot load {name}: it has more than {MAX_BYTES} bytes")
+    data = unquote_to_bytes(body)
     if not header.lower().endswith(";base64"):
-        return unquote_to_bytes(body)
+        return data
+    packed = b"".join(data.split())  # white space, and no padding, as browsers take it
     try:
-        return base64.b64decode(unquote_to_bytes(body), validate=True)
+        return base64.b64decode(packed + b"=" * (-len(packed) % 4), validate=True)
     except binascii.Error as err:
         raise SourceError(f"cannot load {name}: its base64 is broken") from err
-
-
-def _capped(data: bytes, name: str) -> bytes:
-    if len(data) > MAX_BYTES:
-        raise ImageTooLargeError(f"cannot load {name}: it has more than {MAX_BYTES} bytes")
-    return data
