@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[np.float32]
+
+_FAR: Final = 1e9
+"""Pixels; beyond any picture."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class Fit:
         """
         width, height = self.image_wh
         boxes: npt.NDArray[Any] = np.asarray(boxes_xyxy, np.float64).reshape(-1, 2, 2)
+        boxes = np.clip(boxes, -_FAR, _FAR)  # what is farther would overflow float32
         boxes = np.nan_to_num(self.points_to_image(boxes), nan=0.0)
         return np.clip(boxes, 0.0, np.array([width, height], np.float32)).reshape(-1, 4).astype(np.float32)
 
