@@ -201,7 +201,7 @@ def test_transparency_lies_on_the_background(background, colour, mode):
     else:
         image = Image.fromarray(np.array([[[255, 0, 0, 0], [10, 10, 10, 255]]], np.uint8))
         if mode == "PA":
-            data = image.convert("RGB").convert("P")
+            data = image.convert("RGB").convert("P", palette=Image.Palette.ADAPTIVE)
             data.putalpha(image.getchannel("A"))
             assert data.mode == "PA"
         else:

@@ -8,6 +8,7 @@ from io import BytesIO
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageCms
 
 from ..errors import ImageDecodeError
@@ -95,7 +96,7 @@ def _probe(mode: str) -> Image.Image:
     return Image.fromarray(np.concatenate([cube, ramp], axis=1).astype(np.uint8))
 
 
-def _to_8_bits(values: np.ndarray[Any, Any], name: str) -> np.ndarray[Any, Any]:
+def _to_8_bits(values: npt.NDArray[Any], name: str) -> npt.NDArray[np.uint8]:
     """Integers of 16 bits, or floats, as uint8.
 
     The range is 0–65535; for floats it is the smallest of 0–1, 0–255 and 0–65535 that holds them all.
@@ -111,7 +112,8 @@ def _to_8_bits(values: np.ndarray[Any, Any], name: str) -> np.ndarray[Any, Any]:
         top = 1.0 if high <= 1.0 else 255.0 if high <= 255.0 else top
     scaled = values.astype(np.float32)
     scaled *= 255.0 / top
-    return np.rint(scaled, out=scaled).astype(np.uint8)
+    np.rint(scaled, out=scaled)
+    return scaled.astype(np.uint8)
 
 
 @lru_cache(maxsize=1)

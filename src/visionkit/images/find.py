@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 from typing import Final
 
 from ..errors import SourceError
-from .sources import describe
+from .sources import name_for_error
 
 SUFFIXES: Final = frozenset(
     ".jpg .jpeg .jpe .jfif .png .apng .gif .webp .bmp .tif .tiff .ppm .pgm .pbm .pnm .pfm .ico .avif".split()
@@ -26,21 +27,24 @@ def find_images(folder: str | os.PathLike[str], *, recursive: bool = True) -> li
         recursive: also search the folders in it.
 
     Raises:
-        SourceError: `folder` is missing or no folder.
+        SourceError: `folder` is missing or no folder, or one in it cannot be listed.
     """
     root = Path(folder)
     if not root.is_dir():
-        raise SourceError(f"cannot search {describe(folder)}: no such folder")
-    seen: set[tuple[int, int]] = set()
-    found: list[Path] = []
-    for here, folders, names in os.walk(root, followlinks=False):
-        folders[:] = sorted(n for n in folders if recursive and not n.startswith("."))
-        for name in sorted(names):
-            path = Path(here, name)
-            if name.startswith(".") or path.suffix.lower() not in SUFFIXES or path.is_symlink() or not path.is_file():
-                continue
-            status = path.stat()
-            if (status.st_dev, status.st_ino) not in seen:
-                seen.add((status.st_dev, status.st_ino))
-                found.append(path)
-    return sorted(found)
+        what = "it is a file, not a folder" if root.is_file() else "no such folder"
+        raise SourceError(f"cannot search {name_for_error(folder)}: {what}")
+    paths: list[Path] = []
+    for here, folders, names in os.walk(root, onerror=_refuse, followlinks=False):
+        folders[:] = [name for name in folders if recursive and not name.startswith(".")]
+        paths += [Path(here, name) for name in names if not name.startswith(".")]
+    found: dict[tuple[int, int], Path] = {}
+    for path in sorted(path for path in paths if path.suffix.lower() in SUFFIXES):
+        status = path.lstat()
+        if stat.S_ISREG(status.st_mode):
+            found.setdefault((status.st_dev, status.st_ino), path)
+    return list(found.values())
+
+
+def _refuse(err: OSError) -> None:
+    """A folder left out in silence would look like an empty one."""
+    raise SourceError(f"cannot search {name_for_error(err.filename)}: {err.strerror}") from err

@@ -53,7 +53,7 @@ def load_image(source: Source, *, background: str = "white", max_pixels: int = M
         InputError: `background` is no colour, or `max_pixels` no positive number.
     """
     colour = _colour(background)
-    if not max_pixels >= 1:
+    if not isinstance(max_pixels, int) or max_pixels < 1:  # type: ignore[redundant-expr]  # the caller may be untyped
         raise InputError(f"max_pixels {max_pixels!r:.50} must be a positive whole number")
     name = name_for_error(source)
     try:

@@ -7,6 +7,7 @@ import binascii
 import os
 import re
 import stat
+from collections.abc import Iterable
 from io import FileIO
 from typing import Any, BinaryIO, Final, Protocol, TypeAlias, TypeGuard, Union, runtime_checkable
 from urllib.parse import unquote_to_bytes
@@ -100,13 +101,17 @@ def describe(source: object) -> str:
         name = getattr(source, "filename", "")
         return printable(os.fsdecode(name)) if name else f"<image {source.width}×{source.height}>"
     if isinstance(source, np.ndarray):
-        return f"<array {'×'.join(map(str, source.shape))}>"
+        return f"<array {_shape(source.shape)}>"
     if is_tensor(source):
-        return f"<tensor {'×'.join(map(str, getattr(source, 'shape', ())))}>"
+        return f"<tensor {_shape(getattr(source, "shape", ()))}>"
     if is_file_object(source):
         name = getattr(source, "name", None)
         return printable(name) if isinstance(name, str) else "<file object>"
     return f"<{type(source).__name__}>"
+
+
+def _shape(shape: Iterable[int]) -> str:
+    return "×".join(map(str, shape)) or "0-D"
 
 
 def name_for_error(source: object) -> str:
