@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from pydantic import SecretStr
 
-from ..errors import AuthenticationError, ProviderError, RateLimitError, RequestError, UnavailableError
+from ..errors import AnswerError, AuthenticationError, ProviderError, RateLimitError, RequestError, UnavailableError
 
 MAX_QUOTED: Final = 300
 """Characters of a vendor's text that an error repeats."""
@@ -53,8 +53,10 @@ class Fault:
         """The error to raise, which tells how many attempts were made."""
         details = [f"status {self.status}"] if self.status else []
         details += [f"request {self.request_id}"] if self.request_id else []
-        details += [f"{attempts} attempts"] if attempts > 1 else ["1 attempt"]
-        text = f"{model}: {self.summary} ({', '.join(details)})" + (f": {self.quoted}" if self.quoted else "")
+        if self.kind is not AnswerError:  # there, an answer came
+            details += [f"{attempts} attempts" if attempts > 1 else "1 attempt"]
+        text = f"{model}: {self.summary}" + (f" ({', '.join(details)})" if details else "")
+        text += f": {self.quoted}" if self.quoted else ""
         if self.kind is RateLimitError:
             return RateLimitError(
                 text,
@@ -142,7 +144,7 @@ def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
 
 def clean(text: str, key: SecretStr) -> str:
     """A vendor's text as it may stand in an error: one line, short, without any piece of the key."""
-    line = " ".join(_UNPRINTABLE.sub(" ", _redact(text[:_READ], key.get_secret_value())).split())
+    line = _redact(" ".join(_UNPRINTABLE.sub(" ", text[:_READ]).split()), key.get_secret_value())
     return line if len(line) <= MAX_QUOTED else f"{line[: MAX_QUOTED - 1]}…"
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
-from typing import Any, Final, Literal, NoReturn
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, SecretStr, ValidationError
 
@@ -162,16 +162,24 @@ class HostedModel:
         max_tokens: int | None = None,
     ) -> Description:
         """Answers one prompt about one or several upright RGB pictures: see `Describer`."""
+        outcome, attempts = self._ask(pictures, (prompt, system, schema, max_tokens))
+        if isinstance(outcome, Fault):
+            # Raised here, where no exception of the SDK is being handled and no local variable holds request or reply.
+            raise outcome.error(self.name, attempts)
+        return outcome
+
+    def _ask(self, pictures: Sequence[Picture], words: tuple[Any, ...]) -> tuple[Description | Fault, int]:
+        """The answer or what went wrong, and how many attempts it took."""
         uploads = tuple(encode_upload(p, upload_rules(self._wire.limits, p.size)) for p in pictures)
-        payload = self._wire.request(Question(self._model, uploads, prompt, system, schema, max_tokens))
-        outcome, attempts = with_retries(
+        question = Question(self._model, uploads, *words)
+        payload = self._wire.request(question)
+        reply, attempts = with_retries(
             lambda: self._attempt(payload), self._connection.max_attempts, self._stopped.wait
         )
-        if isinstance(outcome, Fault):  # raised here, where no exception of the SDK is being handled: see `faults`
-            raise outcome.error(self.name, attempts)
-        said = self._understand(outcome)
-        parsed = None if schema is None else self._fit_schema(said, schema)
-        return replace(said, parsed=parsed, fits=tuple(u.fit for u in uploads))
+        said = reply if isinstance(reply, Fault) else self._understand(reply)
+        if question.schema is not None and not isinstance(said, Fault):
+            said = self._fit_schema(said, question.schema)
+        return said if isinstance(said, Fault) else replace(said, fits=tuple(u.fit for u in uploads)), attempts
 
     def _connect(self) -> Any:
         """The SDK's client: it imports no sooner than here, does not retry, and follows no redirect with our key."""
@@ -212,28 +220,26 @@ class HostedModel:
                     return Fault(UnavailableError, "the reply came too slowly; a larger timeout_seconds= waits longer")
         return bytes(body)
 
-    def _understand(self, body: bytes) -> Description:
-        """What a reply says; its own exceptions stay here, since they hold the whole of it."""
-        fault = Fault(AnswerError, "the reply is none", clean(body[:2000].decode("utf-8", "replace"), self._key))
+    def _understand(self, body: bytes) -> Description | Fault:
+        """What a reply says."""
         try:
             return self._wire.parse(body)
-        except ValidationError:
-            pass
         except ProviderError as err:
-            fault = Fault(type(err), "the server failed at the answer", clean(str(err), self._key))
-        raise fault.error(self.name)
+            return Fault(type(err), "the server failed at the answer", clean(str(err), self._key))
+        except ValidationError:
+            return Fault(AnswerError, "the reply is none", clean(body[:2000].decode("utf-8", "replace"), self._key))
 
-    def _fit_schema(self, said: Description, schema: type[BaseModel]) -> BaseModel:
+    def _fit_schema(self, said: Description, schema: type[BaseModel]) -> Description | Fault:
+        """The answer with the object that it describes."""
         if said.refused:
-            self._unfit("the model declined to answer", said)
-        if said.finish_reason == "length":
-            self._unfit(f"the answer for {schema.__name__} was cut off; a larger max_tokens= leaves room for it", said)
-        try:
-            return schema.model_validate_json(said.text)
-        except ValidationError as err:
-            first = err.errors(include_url=False, include_input=False, include_context=False)[0]
-        place = ".".join(map(str, first["loc"])) or "the whole"
-        return self._unfit(f"the answer does not fit {schema.__name__}, {place}: {first['msg']}", said)
-
-    def _unfit(self, why: str, said: Description) -> NoReturn:
-        raise AnswerError(f"{self.name}: {why}; it said: {clean(said.text, self._key) or '(nothing)'}")
+            why = "the model declined to answer"
+        elif said.finish_reason == "length":
+            why = f"the answer for {schema.__name__} was cut off; a larger max_tokens= leaves room for it"
+        else:
+            try:
+                return replace(said, parsed=schema.model_validate_json(said.text))
+            except ValidationError as err:
+                first = err.errors(include_url=False, include_input=False, include_context=False)[0]
+            place = ".".join(map(str, first["loc"])) or "the whole"
+            why = f"the answer does not fit {schema.__name__}, {place}: {first['msg']}"
+        return Fault(AnswerError, f"{why}; it said", clean(said.text, self._key) or "nothing")
