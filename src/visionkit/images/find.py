@@ -39,7 +39,10 @@ def find_images(folder: str | os.PathLike[str], *, recursive: bool = True) -> li
         paths += [Path(here, name) for name in names if not name.startswith(".")]
     found: dict[tuple[int, int], Path] = {}
     for path in sorted(path for path in paths if path.suffix.lower() in SUFFIXES):
-        status = path.lstat()
+        try:
+            status = path.lstat()
+        except FileNotFoundError:  # it went while the folder was searched
+            continue
         if stat.S_ISREG(status.st_mode):
             found.setdefault((status.st_dev, status.st_ino), path)
     return list(found.values())

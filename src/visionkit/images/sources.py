@@ -103,7 +103,7 @@ def describe(source: object) -> str:
     if isinstance(source, np.ndarray):
         return f"<array {_shape(source.shape)}>"
     if is_tensor(source):
-        return f"<tensor {_shape(getattr(source, "shape", ()))}>"
+        return f"<tensor {_shape(getattr(source, 'shape', ()))}>"
     if is_file_object(source):
         name = getattr(source, "name", None)
         return printable(name) if isinstance(name, str) else "<file object>"
