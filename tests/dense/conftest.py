@@ -1,14 +1,11 @@
 """Tiny real detectors with random weights, saved in the hub's layout."""
 
-from pathlib import Path
-
 import pytest
 import torch
 
 SIDE = 160
 ID2LABEL = {0: "cat", 1: "dog", 2: "cup"}
 LABELS = {"id2label": ID2LABEL, "label2id": {v: k for k, v in ID2LABEL.items()}}
-PHOTOS = Path(__file__).parents[2] / "examples" / "images"
 
 
 def squash(size_wh=(SIDE, SIDE), **settings):
@@ -128,6 +125,26 @@ def lw_detr():
         **LABELS,
     )
     return LwDetrForObjectDetection(config)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def make_rt_detr(tmp_path):
+    """Saves an RT-DETR of other settings."""
+    return lambda processor=None, **config: save(rt_detr(**config), processor or squash(), tmp_path / "model")
+
+
+@pytest.fixture(scope="session")
+def make_processor():
+    """RT-DETR's image processor of other settings."""
+    return squash
 
 
 @pytest.fixture(scope="session")
