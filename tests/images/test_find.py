@@ -62,7 +62,13 @@ def test_only_regular_files(tree):
     (tree / "folder.png" / "inside.png").touch()
     if hasattr(os, "mkfifo"):
         os.mkfifo(tree / "pipe.png")
-    assert names(find_images(tree), tree) == ["a.JPG", "b.png", "folder.png/inside.png", "sub/c.webp", "sub/deep/d.tiff"]
+    assert names(find_images(tree), tree) == [
+        "a.JPG",
+        "b.png",
+        "folder.png/inside.png",
+        "sub/c.webp",
+        "sub/deep/d.tiff",
+    ]
 
 
 def test_names_that_are_not_text(tmp_path):
@@ -79,7 +85,7 @@ def test_an_empty_folder(tmp_path):
     ("name", "message"),
     [
         ("gone", "gone: no such folder"),
-        ("file.png", "file.png: it is a file, not a folder"),
+        ("file.png", r"file\.png: it is a file, not a folder"),
         ("nul\0", r"nul\\x00: no such folder"),
         ("line\nbreak", r"line\\nbreak: no such folder"),
     ],
@@ -98,5 +104,5 @@ def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(os, "scandir", refuse)
-    with pytest.raises(SourceError, match="cannot search .*: Permission denied"):
+    with pytest.raises(SourceError, match=r"cannot search .*: Permission denied"):
         find_images(tmp_path)

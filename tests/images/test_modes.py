@@ -17,7 +17,7 @@ def encode(image, kind, **options):
     return buffer.getvalue()
 
 
-def in_mode(photo, mode):
+def in_mode(photo, mode):  # noqa: PLR0911 - a table of modes
     """The photo in a PIL mode, and what it must look like then."""
     rgb = Image.fromarray(photo)
     grey = rgb.convert("L")
@@ -52,7 +52,26 @@ def assert_looks_like(image, truth, levels):
     assert np.percentile(difference, 98) <= levels
 
 
-MODES = ["1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV", "LAB", "I", "I;16", "I;16B", "F"]
+MODES = [
+    "1",
+    "L",
+    "LA",
+    "La",
+    "P",
+    "PA",
+    "RGB",
+    "RGBA",
+    "RGBa",
+    "RGBX",
+    "CMYK",
+    "YCbCr",
+    "HSV",
+    "LAB",
+    "I",
+    "I;16",
+    "I;16B",
+    "F",
+]
 WRITABLE = {
     "PNG": ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"],
     "JPEG": ["1", "L", "RGB", "CMYK", "YCbCr"],
@@ -78,7 +97,12 @@ def test_a_file_of_any_format_and_mode(photo, kind, mode):
     if kind == "AVIF" and not features.check("avif"):
         pytest.skip("this Pillow was built without AVIF")
     image, truth = in_mode(photo, mode)
-    options = {"ICO": {"sizes": [image.size]}, "JPEG": {"quality": 95}, "WEBP": {"quality": 95}, "AVIF": {"quality": 95, "subsampling": "4:4:4"}}
+    options = {
+        "ICO": {"sizes": [image.size]},
+        "JPEG": {"quality": 95},
+        "WEBP": {"quality": 95},
+        "AVIF": {"quality": 95, "subsampling": "4:4:4"},
+    }
     loaded = load_image(encode(image, kind, **options.get(kind, {})))
     levels = max({"LAB": 12, "YCbCr": 3}.get(mode, 1), LOSSY.get(kind, 1))
     if kind in LOSSY and mode in ("1", "P"):
@@ -151,7 +175,9 @@ def test_orientation_is_applied_once_and_removed(photo, orientation, kind):
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")  # Pillow's own, which only a process-wide filter would stop
 def test_broken_exif_is_no_reason_to_refuse(photo):
-    data = encode(Image.fromarray(photo), "JPEG", quality=95, exif=b"Exif\0\0II*\0\x08\0\0\0\xff\xff" + b"\x12\x01" * 20)
+    data = encode(
+        Image.fromarray(photo), "JPEG", quality=95, exif=b"Exif\0\0II*\0\x08\0\0\0\xff\xff" + b"\x12\x01" * 20
+    )
     assert_looks_like(load_image(data), Image.fromarray(photo), 12)
 
 
@@ -164,7 +190,8 @@ def test_cmyk_jpeg_with_adobes_inverted_values():
     data = encode(Image.new("CMYK", (16, 16), (255, 0, 255, 0)), "JPEG", quality=95)
     assert b"Adobe" in data[:100]
     red, green, blue = load_image(data).getpixel((8, 8))
-    assert green > 240 > 15 > max(red, blue)
+    assert green > 240
+    assert max(red, blue) < 15
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF", "AVIF"])
@@ -181,7 +208,9 @@ def test_hidden_colours_are_not_shown(kind):
     pixels = np.zeros((4, 6, 4), np.uint8)
     pixels[:, :3] = (200, 0, 0, 0)
     pixels[:, 3:] = (0, 100, 0, 255)
-    loaded = np.asarray(load_image(encode(Image.fromarray(pixels), kind, **({"lossless": True} if kind == "WEBP" else {}))))
+    loaded = np.asarray(
+        load_image(encode(Image.fromarray(pixels), kind, **({"lossless": True} if kind == "WEBP" else {})))
+    )
     assert (loaded[:, :3] == 255).all()
     assert (loaded[:, 3:] == (0, 100, 0)).all()
 

@@ -132,7 +132,9 @@ def test_a_closed_pil_image_names_its_file(file):
     ],
 )
 def test_a_url_is_refused(url):
-    assert url.rpartition("/")[2] in refused(url, "URLs are not fetched; download the picture and give its path or bytes")
+    assert url.rpartition("/")[2] in refused(
+        url, "URLs are not fetched; download the picture and give its path or bytes"
+    )
 
 
 def test_a_urls_secrets_are_not_repeated():
@@ -190,13 +192,11 @@ def test_no_file_and_no_picture(tmp_path):
 
 
 def test_names_that_are_not_text(tmp_path, data, photo):
-    path = os.fsencode(tmp_path) + b"/caf\xe9.png"
-    with open(path, "wb") as file:
-        file.write(data)
-    assert np.array_equal(np.asarray(load_image(os.fsdecode(path))), photo)
-    with open(path, "wb") as file:
-        file.write(b"x")
-    refused(Path(os.fsdecode(path)), r"caf\\udce9\.png: it is no picture", ImageDecodeError)
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png"))
+    path.write_bytes(data)
+    assert np.array_equal(np.asarray(load_image(str(path))), photo)
+    path.write_bytes(b"x")
+    refused(path, r"caf\\udce9\.png: it is no picture", ImageDecodeError)
 
 
 def test_the_empty_path_is_shown():
@@ -276,7 +276,9 @@ def test_an_endless_file_object_is_stopped(monkeypatch):
 @pytest.mark.parametrize("source", [None, 3, 1.5, object(), ["a.png"], {"a": 1}, iter(["a.png"])])
 def test_what_is_no_source_at_all(source):
     name = type(source).__name__
-    refused(source, f"cannot load <{name}>: an image is a path, a data: URI, bytes, .* an array or a tensor, not {name}")
+    refused(
+        source, f"cannot load <{name}>: an image is a path, a data: URI, bytes, .* an array or a tensor, not {name}"
+    )
 
 
 def test_impossible_arguments(photo):

@@ -81,6 +81,8 @@ def open_bytes(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Image.Im
     with _errors_of_ours(kind, name):
         if kind == "WEBP":
             check_webp(data, name, max_pixels)
+        elif kind == "ICO":
+            check_ico(data, name, max_pixels)
         return Image.OPEN[kind][0](_Whole(data), "")
 
 
@@ -98,8 +100,6 @@ def decode_bytes(data: bytes, name: str, max_pixels: int) -> Image.Image:
         check_memory(image.size, kind, image.mode, name, max_pixels)
         if kind in ("JPEG", "MPO"):
             check_jpeg(data, image.size, name)
-        elif kind == "ICO":
-            check_ico(data, name, max_pixels)
         image.load()
         if kind == "PNG":
             check_rows(image, data, name)
@@ -112,8 +112,12 @@ def _errors_of_ours(kind: str, name: str) -> Iterator[None]:
         yield
     except ImageError:
         raise
-    except (MemoryError, Image.DecompressionBombError) as err:
-        raise ImageTooLargeError(f"cannot load {name}: the {kind} file is too large to decode") from err
+    except Image.DecompressionBombError as err:  # three formats ask Pillow's own limit while they open or decode
+        raise ImageTooLargeError(
+            f"cannot load {name}: the {kind} file has more pixels than PIL.Image.MAX_IMAGE_PIXELS allows in this process"
+        ) from err
+    except MemoryError as err:
+        raise ImageTooLargeError(f"cannot load {name}: there is not enough memory for the {kind} file") from err
     except Exception as err:  # a dozen kinds leak from the decoders; their texts hold addresses, so ours is said
         raise ImageDecodeError(f"cannot load {name}: the {kind} file is damaged or cut off") from err
 
