@@ -30,7 +30,9 @@ _CALLED: Final = {
 """Our option → what diffusers' pipelines call it."""
 
 
-def load(name: str, *, device: str | torch.device | None, speed: str, revision: str | None = None) -> DiffusersGenerator:
+def load(
+    name: str, *, device: str | torch.device | None, speed: str, revision: str | None = None
+) -> DiffusersGenerator:
     """Loads a text-to-image pipeline.
 
     Weights are read as safetensors only; code that a folder or repository brings is never run. A repository that is
@@ -97,10 +99,10 @@ class DiffusersGenerator:
     def size_multiple(self) -> int:
         """Widths and heights must be multiples of this, in pixels."""
         processor = getattr(self.pipeline, "image_processor", None)
-        factor = getattr(getattr(processor, "config", None), "vae_scale_factor", None)
+        factor: int = getattr(getattr(processor, "config", None), "vae_scale_factor", 0)
         factor = factor or getattr(self.pipeline, "vae_scale_factor", 8)
         patch = getattr(self.pipeline, "patch_size", 1)  # Stable Diffusion 3 keeps it apart from the factor
-        return math.lcm(8, int(factor) * (patch if isinstance(patch, int) else 1))
+        return math.lcm(8, factor * (patch if isinstance(patch, int) else 1))
 
     def check_settings(
         self,
@@ -160,10 +162,9 @@ class DiffusersGenerator:
             # on the CPU wherever the pipeline runs, so that a seed means the same noise everywhere
             "generator": torch.Generator(device="cpu").manual_seed(seed),
         }
-        arguments = {name: value for name, value in given.items() if value is not None}
+        arguments: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         if "callback_on_step_end" in self._taken:
-            total = steps or self._default("steps") or 0
-            arguments["callback_on_step_end"] = lambda _pipe, _step, _time, tensors: (step_done(total), tensors)[1]
+            arguments["callback_on_step_end"] = _tell_step
         answer = self._call(prompt, arguments)
         picture = load_image(answer.images[0])
         flags = getattr(answer, "nsfw_content_detected", None)
@@ -190,7 +191,9 @@ class DiffusersGenerator:
         except (ValueError, TypeError) as err:  # how the pipelines' check_inputs refuses
             raise InputError(f"{self.name} ({self._kind}) refuses these settings: {err}") from err
         if len(getattr(answer, "images", ())) != 1:
-            raise CapabilityError(f"{self.name} ({self._kind}) answered a prompt with {type(answer).__name__}, no picture")
+            raise CapabilityError(
+                f"{self.name} ({self._kind}) answered a prompt with {type(answer).__name__}, no picture"
+            )
         return answer
 
     def _takes(self, option: str) -> bool:
@@ -203,6 +206,11 @@ class DiffusersGenerator:
         """The pipeline's own value for an option; None where it has none, or says it elsewhere."""
         value = self._taken[_CALLED[option][0]].default if self._takes(option) else None
         return value if isinstance(value, (str, int, float)) else None
+
+
+def _tell_step(pipeline: Any, _step: int, _time: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+    step_done(getattr(pipeline, "num_timesteps", 0))  # some schedulers take more steps than they are asked for
+    return tensors
 
 
 def _precision(device: torch.device, speed: str) -> AbstractContextManager[None]:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import inspect
 import json
-import os
 import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from ..errors import CapabilityError, ModelLoadError, ModelNotFoundError, VisionkitError
+from ..errors import CapabilityError, ModelLoadError, ModelNotFoundError
 from ..extras import require
 from ..models.hub import fetching, offline_variable
 
@@ -78,7 +77,9 @@ def check_index(index: Mapping[str, Any], where: str) -> None:
             _check_library(value[0] if value else None, f"the component {component!r}", where)
     wanted = index.get("_class_name")
     if not isinstance(wanted, str):
-        raise ModelLoadError(f"{where} asks for a pipeline class of its own code, {wanted!r}, which visionkit never runs")
+        raise ModelLoadError(
+            f"{where} asks for a pipeline class of its own code, {wanted!r}, which visionkit never runs"
+        )
     diffusers = require("diffusers")
     found = getattr(diffusers, wanted, None)
     if not (inspect.isclass(found) and issubclass(found, diffusers.DiffusionPipeline)):
@@ -149,25 +150,24 @@ def _fetch(repository: str, revision: str | None, shown: str) -> Path:
     pipelines = require("diffusers").DiffusionPipeline
     source = f"Hugging Face, repository {repository}"
     ahead = f"hf download {repository}" + (f" --revision {revision}" if revision else "")
-    megabytes = None if offline_variable() else _size_in_megabytes(repository, revision)
+    megabytes = None
+    if not offline_variable():
+        with suppress(Exception):  # of which there are many; the one that matters comes again below
+            megabytes = _size_in_megabytes(repository, revision)
     with fetching(shown, source=source, ahead=ahead, megabytes=megabytes):
-        index = pipelines.load_config(repository, revision=revision)
-        check_index(index, repository)
+        if megabytes is None:
+            _size_in_megabytes(repository, revision)  # says why the hub cannot be asked; diffusers says only OSError
+        check_index(pipelines.load_config(repository, revision=revision), repository)
         return Path(pipelines.download(repository, revision=revision, use_safetensors=True))
 
 
-def _size_in_megabytes(repository: str, revision: str | None) -> float | None:
-    """About what a download takes; None when the hub does not say, which the download itself will then explain."""
-    try:
-        info = require("huggingface_hub").model_info(repository, revision=revision, files_metadata=True, timeout=10)
-    except VisionkitError:
-        raise
-    except Exception:  # every kind of the hub's and the sockets' means the same here
-        return None
+def _size_in_megabytes(repository: str, revision: str | None) -> float:
+    """About what a download takes."""
+    info = require("huggingface_hub").model_info(repository, revision=revision, files_metadata=True, timeout=10)
     return _weights((f.rfilename, f.size or 0) for f in info.siblings or ()) / 1e6
 
 
 def _weights(files: Iterable[tuple[str, int]]) -> int:
     """Bytes of the weights in components' folders, without the variants (`….fp16.safetensors`)."""
     plain = re.compile(r"[^/]+/[^/.]+\.safetensors")
-    return sum(size for name, size in files if plain.fullmatch(name.replace(os.sep, "/")))
+    return sum(size for name, size in files if plain.fullmatch(name))

@@ -20,7 +20,7 @@ def step_bar(pictures: int, progress: bool | None) -> Iterator[None]:
     with tqdm(total=pictures, delay=0 if progress else 2, unit="step") as bar:
 
         def tick(steps: int) -> None:
-            bar.total = pictures * steps
+            bar.total = pictures * steps if steps else None
             bar.update()
 
         with watching(tick):
