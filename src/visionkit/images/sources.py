@@ -9,7 +9,6 @@ import re
 import stat
 from collections.abc import Iterable
 from io import FileIO
-from pathlib import Path
 from typing import Any, BinaryIO, Final, Protocol, TypeAlias, TypeGuard, Union, runtime_checkable
 from urllib.parse import unquote_to_bytes
 
@@ -157,7 +156,7 @@ def _read_file(path: str, name: str) -> bytes:
     # O_NONBLOCK: opening a FIFO would otherwise wait for a writer for ever
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
     try:
-        _check_regular(Path(path).stat(), name)  # before it is opened: opening a device can do something
+        _check_regular(os.stat(path), name)  # noqa: PTH116 - Path("") would be "."
         with os.fdopen(os.open(path, flags), "rb", buffering=0) as file:
             _check_regular(os.fstat(file.fileno()), name)  # what was opened: the path may lead elsewhere by now
             return _read_all(file, name)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..errors import Failure, InputError, VisionkitError
-from ..images import Fit, Source, describe, load_image
+from ..images import Fit, Source, describe, is_single, load_image
 from .device import choose_device, compute_dtype
 from .preprocess import Preprocess
 from .tensors import fit_pixels, normalise, pixels_of
@@ -89,13 +89,14 @@ class Batches(Iterator[Batch]):
             raise InputError(f"batch_size {batch_size} must be at least 1")
         if on_error not in ("raise", "return"):
             raise InputError(f"on_error {on_error!r} must be 'raise' or 'return'")
-        self.preprocess = preprocess
-        self.batch_size = batch_size
-        self.device = choose_device(device)
-        self.dtype = compute_dtype(self.device, speed)
-        self._on_error = on_error
-        self._workers = workers or _cores()
-        self._steps = self._run(sources)
+        if workers is not None and workers < 1:
+            raise InputError(f"workers {workers} must be at least 1, or None for one for each core")
+        if is_single(sources):  # a string would be taken letter by letter
+            raise InputError(f"{describe(sources)} is one source: give a list, tuple or iterator of them")
+        chosen = choose_device(device)
+        dtype = compute_dtype(chosen, speed)
+        # The generator knows the plan and not this object: dropping the last reference ends the threads at once.
+        self._steps = _Plan(preprocess, batch_size, chosen, dtype, on_error, workers or _cores()).run(sources)
 
     def __next__(self) -> Batch:
         return next(self._steps)
@@ -104,10 +105,22 @@ class Batches(Iterator[Batch]):
         """Ends the threads; iterating to the end or an error does so too."""
         self._steps.close()
 
-    def _run(self, sources: Iterable[Source]) -> Generator[Batch]:
+
+@dataclass(frozen=True)
+class _Plan:
+    """How sources become batches."""
+
+    preprocess: Preprocess
+    batch_size: int
+    device: torch.device
+    dtype: torch.dtype
+    on_error: str
+    workers: int
+
+    def run(self, sources: Iterable[Source]) -> Generator[Batch]:
         feed = _Feed(sources, self.batch_size)
         chunk = feed.take()
-        workers = min(self._workers, len(chunk))
+        workers = min(self.workers, len(chunk))
         with _Decoders(workers if len(chunk) > 1 else 0) as decoders:
             ahead: deque[list[tuple[_Item, Future[_Loaded]]]] = deque()
             while chunk or ahead:
@@ -133,9 +146,9 @@ class Batches(Iterator[Batch]):
                 good.append((index, describe(source), future.result()))
             except VisionkitError as err:
                 failures.append(Failure(describe(source), index, err))
-                if self._on_error == "raise":
+                if self.on_error == "raise":
                     break
-        if self._on_error == "return":
+        if self.on_error == "return":
             yield self._collate(good, failures)
             return
         if good:
@@ -191,10 +204,16 @@ class _Decoders:
         if threads:
             before = torch.get_num_threads()
             ready = threading.Barrier(threads)
-            self._pool = ThreadPoolExecutor(threads, "visionkit-decode", initializer=torch.set_num_threads, initargs=(1,))
-            for future in [self._pool.submit(ready.wait) for _ in range(threads)]:
-                future.result()
-            torch.set_num_threads(before)  # what a worker sets becomes the default of every later thread: undo it
+            self._pool = ThreadPoolExecutor(threads, "visionkit-decode", initializer=_use_one_thread)
+            try:
+                for future in [self._pool.submit(ready.wait) for _ in range(threads)]:
+                    future.result()
+            except BaseException:  # Ctrl-C, or no more threads to be had: let go of those that wait
+                ready.abort()
+                self._pool.shutdown(cancel_futures=True)
+                raise
+            finally:  # what a worker sets becomes the default of every later thread
+                torch.set_num_threads(before)
 
     def submit(self, work: Callable[[Source], _Loaded], source: Source) -> Future[_Loaded]:
         if self._pool is not None:
@@ -212,6 +231,15 @@ class _Decoders:
     def __exit__(self, *_: object) -> None:
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _use_one_thread() -> None:
+    """Gives the calling thread one torch thread.
+
+    Asking first matters: a thread's first use of torch takes over the process's number, whatever was set before it.
+    """
+    torch.get_num_threads()
+    torch.set_num_threads(1)
 
 
 def _cores() -> int:
