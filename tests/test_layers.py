@@ -10,7 +10,7 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src" / "visionkit"
 LAYERS = {
     "errors": 0,
-    "extras": 0,
+    "extras": 0.5,  # raises errors, so stands just above them
     "images": 1,
     "results": 2,
     "pipeline": 3,

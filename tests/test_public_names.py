@@ -93,9 +93,9 @@ def test_no_torch_where_none_is_needed(code):
 
 def test_import_changes_nothing_of_the_process():
     code = (
-        "import logging, warnings, os, random\n"
+        "import logging, warnings, os, random, numpy, PIL.Image\n"
         "before = (list(logging.getLogger().handlers), list(warnings.filters), dict(os.environ), random.getstate())\n"
-        "import visionkit as vk, numpy\n"
+        "import visionkit as vk\n"
         "vk.load_image(numpy.zeros((2, 2), 'uint8'))\n"
         "after = (list(logging.getLogger().handlers), list(warnings.filters), dict(os.environ), random.getstate())\n"
         "print(before == after)"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Figure  # noqa: PLC0414 - others name the type without the package
 
 _MAX_NAMED = 20
 """Classes whose names still fit at the edge of a confusion matrix."""

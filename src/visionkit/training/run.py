@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ..results.values import FailureField
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from ..results.figures import Figure
 
 
 class EpochRecord(BaseModel):
