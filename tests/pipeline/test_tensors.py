@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from visionkit.errors import InputError, SourceError
-from visionkit.pipeline import to_image, to_tensor
+from visionkit.pipeline import Batches, Preprocess, tensors, to_image, to_tensor
 
 PIXELS = hnp.arrays(np.uint8, st.tuples(st.integers(1, 8), st.integers(1, 8), st.just(3)))
 WAYS = [
@@ -124,3 +124,35 @@ def test_impossible_arguments(way, message):
 def test_a_device_that_is_none():
     with pytest.raises(InputError, match="device 'nonsense' is none: give 'cpu', 'cuda', 'cuda:1' or 'mps'"):
         to_tensor(np.zeros((2, 2), np.uint8), device="nonsense")
+
+
+@pytest.mark.parametrize("size_wh", [(1, 100_000), (100_000, 1), (1, 1_000_000), (3, 70_000)])
+def test_thin_pictures_do_not_take_gigabytes(size_wh):
+    """Their short side would be enlarged 224 times, and the long one with it."""
+    stripes = np.zeros((size_wh[1], size_wh[0], 3), np.uint8)
+    middle = stripes[size_wh[1] // 2 :, size_wh[0] // 2 :]
+    middle[:] = 200
+    (batch,) = Batches([stripes], Preprocess(size_wh=(224, 224)))
+    levels = (batch.pixels[0, 0] * 255).round()
+    across = levels[:, 112] if size_wh[0] < size_wh[1] else levels[112]
+    if min(size_wh) == 1:  # the input runs from the centre of the last dark pixel to that of the first bright one
+        assert across[0] <= 2
+        assert abs(across[111] + across[112] - 200) <= 2
+        assert across[-1] >= 198
+    assert batch.fits[0].image_wh == size_wh
+
+
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic"])
+@pytest.mark.parametrize("size_hw", [(1, 50), (50, 1), (500, 37), (37, 500), (640, 480), (3, 70)])
+def test_resizing_the_middle_alone_is_the_same(monkeypatch, size_hw, interpolation):
+    y, x = np.mgrid[: size_hw[0], : size_hw[1]]
+    waves = np.stack([127 + 120 * np.sin(x / 9), 127 + 120 * np.cos(y / 11), 127 + 120 * np.sin((x + y) / 13)], -1)
+    pixels = torch.from_numpy(waves.astype(np.uint8)).permute(2, 0, 1)
+    preprocess = Preprocess(size_wh=(56, 48), interpolation=interpolation)
+    whole = tensors.fit_pixels(pixels, preprocess)
+    monkeypatch.setattr(tensors, "_MOST_PIXELS", 0)
+    part = tensors.fit_pixels(pixels, preprocess)
+    difference = (whole.int() - part.int()).abs()
+    assert part.shape == whole.shape
+    assert difference.max() <= 32  # a part of a pixel's shift, where a pixel's step is up to 130
+    assert difference.float().mean() <= 4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 from collections.abc import Sequence
 
@@ -16,6 +17,9 @@ from .device import choose_device
 from .preprocess import Preprocess
 
 _PAD = 114
+_MOST_PIXELS = 2**26
+"""Pixels of a resized picture from which on only its middle is resized: 1 × 100,000 would become 15 GB."""
+
 _MODES = {"nearest": "nearest-exact", "bilinear": "bilinear", "bicubic": "bicubic"}
 
 
@@ -32,6 +36,12 @@ def fit_pixels(pixels: Tensor, preprocess: Preprocess) -> Tensor:
     """
     height, width = pixels.shape[1:]
     resized_wh = preprocess.resized_wh((width, height))
+    left, top = preprocess.offset_xy(resized_wh)
+    if resized_wh[0] * resized_wh[1] > _MOST_PIXELS:
+        columns, resized_width, left = _middle(width, resized_wh[0], left, preprocess.size_wh[0])
+        rows, resized_height, top = _middle(height, resized_wh[1], top, preprocess.size_wh[1])
+        pixels, resized_wh = pixels[:, rows, columns], (resized_width, resized_height)
+        height, width = pixels.shape[1:]
     if resized_wh != (width, height):
         mode = _MODES[preprocess.interpolation]
         through_float = mode == "bilinear" and not _fast_uint8()
@@ -42,8 +52,20 @@ def fit_pixels(pixels: Tensor, preprocess: Preprocess) -> Tensor:
             antialias=mode != "nearest-exact",
         )[0]
         pixels = pixels.round().to(torch.uint8) if through_float else pixels
-    left, top = preprocess.offset_xy(resized_wh)
     return _place(pixels, left, top, preprocess.size_wh, _PAD if preprocess.resize == "letterbox" else 0)
+
+
+def _middle(length: int, resized: int, offset: int, size: int) -> tuple[slice, int, int]:
+    """What of a side of `length` is seen when it is `resized` and cropped to `size`, with a margin for the filter.
+
+    Returns:
+        The part, its resized length, and its offset: true to one pixel of the input.
+    """
+    scale = resized / length
+    margin = math.ceil(2 / min(scale, 1.0)) + 2
+    first = max(0, math.floor(-offset / scale) - margin)
+    last = min(length, math.ceil((size - offset) / scale) + margin)
+    return slice(first, last), round((last - first) * scale), offset + round(first * scale)
 
 
 def _fast_uint8() -> bool:
