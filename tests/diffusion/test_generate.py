@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import random
+import re
 import threading
 from itertools import count
 
 import numpy as np
 import pytest
 import torch
-from diffusers import DiffusionPipeline
+from diffusers import DiffusionPipeline, FluxPipeline, StableDiffusion3Pipeline
+from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
 from PIL import Image
+from transformers import CLIPConfig, CLIPImageProcessor
 
 import visionkit as vk
-from visionkit.errors import Failure, InputError
+from visionkit.diffusion.pipelines import DiffusersGenerator
+from visionkit.errors import CapabilityError, Failure, InputError
 from visionkit.models.protocols import ImageGenerator
 from visionkit.results import GeneratedImages, Recipe
 from visionkit.tasks.generate import generate
@@ -264,3 +269,51 @@ def test_a_bar_counts_the_steps_of_all_pictures(diffusion_folder, capsys):
     assert "16/16" in capsys.readouterr().err  # PNDM takes one step more than it is asked for
     generate("cat", progress=False, **arguments)
     assert capsys.readouterr().err == ""
+
+
+def test_a_picture_that_the_safety_checker_blocks(diffusion_folder, caplog):
+    model = vk.load_model(f"diffusers:{diffusion_folder}", device="cpu")
+    tiny = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    vision = {**tiny, "image_size": 16, "patch_size": 8}
+    with torch.random.fork_rng():
+        checker = StableDiffusionSafetyChecker(CLIPConfig(text_config=tiny, vision_config=vision, projection_dim=8))
+    checker.concept_embeds_weights.data.fill_(-1)  # the thresholds: every picture is above
+    extractor = CLIPImageProcessor(size={"shortest_edge": 16}, crop_size={"height": 16, "width": 16})
+    model.pipeline.register_modules(safety_checker=checker.eval(), feature_extractor=extractor)
+    with caplog.at_level("WARNING", "visionkit"):
+        made = generate(PROMPT, model=model, steps=1, seed=8)
+    assert made[0].blocked
+    assert pixels(made[0].image).max() == 0
+    assert "1 blocked" in repr(made)
+    assert f"{model.name}: the model's safety checker blocked the picture of seed 8" in caplog.text
+
+
+@pytest.mark.parametrize(("kind", "multiple"), [(FluxPipeline, 16), (StableDiffusion3Pipeline, 16)])
+def test_sizes_of_pipelines_that_pack_their_latents(kind, multiple):
+    parts = dict.fromkeys(inspect.signature(kind.__init__).parameters)
+    parts.pop("self")
+    model = DiffusersGenerator(kind(**parts), name="diffusers:x", device=torch.device("cpu"), speed="exact")
+    nothing = {"negative_prompt": None, "steps": None, "guidance_scale": None}
+    model.check_settings(size_wh=(multiple, 3 * multiple), **nothing)
+    with pytest.raises(InputError, match=f"multiples of {multiple}; the nearest is"):
+        model.check_settings(size_wh=(multiple, multiple + 8), **nothing)
+
+
+def test_a_negative_prompt_that_a_pipeline_takes_only_to_ignore_it():
+    parts = dict.fromkeys(inspect.signature(FluxPipeline.__init__).parameters)
+    parts.pop("self")
+    model = DiffusersGenerator(FluxPipeline(**parts), name="diffusers:x", device=torch.device("cpu"), speed="exact")
+    with pytest.raises(InputError, match="a FluxPipeline does not use it; of these options it takes: steps, guid"):
+        model.check_settings(negative_prompt="dog", steps=None, guidance_scale=None, size_wh=None)
+
+
+def test_a_pipeline_that_answers_without_a_picture():
+    class Silent:
+        def __call__(self, prompt, generator):
+            return (prompt, generator)
+
+    model = DiffusersGenerator(Silent(), name="diffusers:x", device=torch.device("cpu"), speed="exact")
+    with pytest.raises(
+        CapabilityError, match=re.escape("diffusers:x (Silent) answered a prompt with tuple, no picture")
+    ):
+        generate("cat", model=model)

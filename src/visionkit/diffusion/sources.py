@@ -1,4 +1,4 @@
-"""Where a diffusers pipeline comes from: a folder or a repository, its index read and checked before any of it is used."""
+"""Where a diffusers pipeline comes from: a folder or a repository, its index checked before any of it is used."""
 
 from __future__ import annotations
 

@@ -19,6 +19,8 @@ from .values import Result
 KEYWORD: Final = "visionkit"
 """The keyword of the recipe inside a PNG file."""
 
+_SHORT: Final = 40
+
 
 class Recipe(BaseModel):
     """All that is needed to make a picture again: `vk.generate(**recipe.arguments())`.
@@ -79,7 +81,7 @@ class Recipe(BaseModel):
         text = read_png_text(path, KEYWORD)
         if text is None:
             raise InputError(
-                f"{describe(path)} has no recipe inside: visionkit did not save it, or a program that did later left it out"
+                f"{describe(path)} has no recipe inside: visionkit did not save it, or another program did later"
             )
         try:
             return cls.model_validate_json(text)
@@ -122,7 +124,7 @@ class GeneratedImage(BaseModel):
     blocked: bool = False
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Saves the picture as PNG with its recipe inside, under the keyword "visionkit", as JSON; see `Recipe.from_png`.
+        """Saves the picture as PNG with its recipe inside, as JSON under "visionkit"; see `Recipe.from_png`.
 
         The file is there as a whole or not at all. Other formats are refused: they would lose the recipe or change
         pixels; save `.image` itself for those.
@@ -212,8 +214,8 @@ def _png(path: str | os.PathLike[str]) -> Path:
     target = Path(path)
     if target.suffix.lower() != ".png":
         raise InputError(
-            f"cannot save {describe(path)}: a generated picture is saved as .png, which keeps its pixels and carries its "
-            "recipe; for another format save the picture alone, result[0].image.save(…)"
+            f"cannot save {describe(path)}: a generated picture is saved as .png, which keeps its pixels and "
+            "carries its recipe; for another format save the picture alone, result[0].image.save(…)"
         )
     return target
 
@@ -225,4 +227,4 @@ def _png_bytes(picture: Picture) -> bytes:
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= 40 else f"{text[:39]}…"
+    return text if len(text) <= _SHORT else f"{text[: _SHORT - 1]}…"
