@@ -23,7 +23,9 @@ IMPORT_MS = 20.0
 FIRST_COMMAND_RATIO = 1.4
 """The most that the whole first command may take, as a multiple of `import torch`."""
 
-FIRST_COMMAND = f"import sys; sys.argv = ['visionkit', 'classify', {str(CAT)!r}]; from visionkit.cli import main; main()"
+FIRST_COMMAND = (
+    f"import sys; sys.argv = ['visionkit', 'classify', {str(CAT)!r}]; from visionkit.cli import main; main()"
+)
 BY_HAND = f"""
 import numpy, torch
 from PIL import Image
