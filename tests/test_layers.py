@@ -11,6 +11,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "visionkit"
 LAYERS = {
     "errors": 0,
     "extras": 0.5,  # raises errors, so stands just above them
+    "progress": 0,
     "images": 1,
     "results": 2,
     "pipeline": 3,
@@ -39,6 +40,7 @@ HOMES = {  # a heavy package → the only folders, or files, that may import it
     "transformers": {"cnn", "clip", "dense", "diffusion"},
     "openai": {"providers"},
     "anthropic": {"providers"},
+    "tqdm": {"progress"},
     "typer": {"cli"},
 }
 TORCH_FROM = 3

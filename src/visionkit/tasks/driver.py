@@ -6,7 +6,6 @@ order. The driver knows nothing of models, and no torch.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, Protocol, TypeAlias, TypeVar
@@ -14,7 +13,8 @@ from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 import numpy as np
 
 from ..errors import Failure, InputError, VisionkitError
-from ..images import Source, describe, is_single
+from ..images import describe, is_single
+from ..progress import bar
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -62,10 +62,11 @@ def answer(
         return _stream(run, inputs, on_error)
     items = as_sequence(inputs)
     results: list[T | Failure] = []
-    with _bar(len(items), progress) as tick, _closing(run(iter(items))) as outcomes:
-        for outcome in outcomes:
-            results.append(_checked(outcome, on_error, results))
-            tick()
+    with bar(len(items), progress if len(items) > 1 else False, unit="input") as shown:
+        with _closing(run(iter(items))) as outcomes:
+            for outcome in outcomes:
+                results.append(_checked(outcome, on_error, results))
+                shown.update()
     return results
 
 
@@ -84,9 +85,7 @@ def as_sequence(inputs: Any) -> Sequence[Any]:
 
 def _refuse(inputs: Any) -> Sequence[Any]:
     hint = "; give list(x)" if isinstance(inputs, Iterable) else ""
-    raise InputError(
-        f"{describe(inputs)} is no input: give one, or a list, tuple or iterator of them{hint}"
-    )
+    raise InputError(f"{describe(inputs)} is no input: give one, or a list, tuple or iterator of them{hint}")
 
 
 def _stream(run: Runner[Any, T], inputs: Iterator[Any], on_error: OnError) -> Generator[T | Failure]:
@@ -113,22 +112,6 @@ def _closing(outcomes: Iterator[T]) -> Iterator[Iterator[T]]:
             close()
 
 
-@contextmanager
-def _bar(total: int, progress: bool | None) -> Iterator[Callable[[], object]]:
-    """A progress bar's tick; a bar that nobody watches costs nothing."""
-    if progress is False or (progress is None and (total < 2 or not _watched())):
-        yield lambda: None
-        return
-    from tqdm import tqdm  # here: most calls need no bar
-
-    with tqdm(total=total, delay=0 if progress else 2, unit="image") as bar:
-        yield bar.update
-
-
-def _watched() -> bool:
-    return "ipykernel" in sys.modules or sys.stderr.isatty()
-
-
 def each(work: Callable[[I], T], name: Callable[[object], str] = describe) -> Runner[I, T]:
     """A runner that answers inputs one after another; an error of ours becomes a `Failure`."""
 
@@ -142,5 +125,3 @@ def each(work: Callable[[I], T], name: Callable[[object], str] = describe) -> Ru
 
     return run
 
-
-__all__ = ["Many", "OnError", "Runner", "Source", "answer", "as_sequence", "each"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..progress import bar
 from ..results import metrics
 from .loop import Settings, predict, train_epochs
 from .run import EpochRecord
@@ -52,7 +52,7 @@ def fit(
     history: list[EpochRecord] = []
     answers: list[int] = []
     truth = check.targets.tolist()
-    with _bar(settings.epochs, progress) as show:
+    with bar(settings.epochs, progress, unit="epoch") as shown:
         started = time.monotonic()
         for loss in train_epochs(module, learn.inputs, learn.targets, prepare, settings):
             logits = predict(module, check.inputs, prepare)
@@ -67,7 +67,8 @@ def fit(
             )
             started = now
             history.append(record)
-            show(record)
+            shown.set_postfix(loss=f"{loss:.3f}", accuracy=f"{record.accuracy:.1%}", refresh=False)
+            shown.update()
     figures = {"accuracy": history[-1].accuracy, "validation_images": float(len(truth))}
     return Fitted(tuple(history), figures, metrics.confusion(truth, answers, classes))
 
@@ -78,19 +79,3 @@ def seeded(seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         yield
-
-
-@contextmanager
-def _bar(epochs: int, progress: bool | None) -> Iterator[Callable[[EpochRecord], None]]:
-    if progress is False or (progress is None and not (sys.stderr.isatty() or "ipykernel" in sys.modules)):
-        yield lambda _: None
-        return
-    from tqdm import tqdm  # here: most trainings in scripts and tests show none
-
-    with tqdm(total=epochs, delay=0 if progress else 2, unit="epoch") as bar:
-
-        def show(record: EpochRecord) -> None:
-            bar.set_postfix(loss=f"{record.loss:.3f}", accuracy=f"{record.accuracy:.1%}", refresh=False)
-            bar.update()
-
-        yield show
