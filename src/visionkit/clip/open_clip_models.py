@@ -1,0 +1,273 @@
+"""`open_clip:` names: CLIP, SigLIP, CoCa and their kin as image and text embedders."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import InputError, ModelLoadError, VisionkitError
+from ..extras import require
+from ..models.hub import fetching
+from ..models.wrap import inference
+from ..pipeline import Batch, Preprocess, choose_device, compute_dtype
+from .open_clip_names import Recipe, Remote, ahead, cached_file, read_name
+
+PROMPTS: Final = ("a photo of a {}.",)
+"""For models that name none of their own; of the paper "Learning Transferable Visual Models" (2021), section 3.1.4."""
+
+_GREY: Final = 114  # what `Preprocess` pads with
+_tokenizing = threading.Lock()  # fast tokenizers are not to be used by two threads at once
+
+
+class OpenClipModel:
+    """A model of open_clip; satisfies `ImageEmbedder`, `TextEmbedder`, `HasModule` and `Savable`.
+
+    Attributes:
+        name: what results call it.
+        module: the whole network, both towers, in evaluation mode, on `device`.
+        preprocess: how it wants its pictures, from the model's own configuration.
+        device: where it runs.
+        speed: "default" or "exact".
+        score_activation: "sigmoid" for models trained so (SigLIP: those with a bias), else "softmax".
+        prompts: templates for labels.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        recipe: Recipe,
+        *,
+        name: str,
+        preprocess: Preprocess,
+        device: torch.device,
+        speed: str,
+    ) -> None:
+        self.name = name
+        self.preprocess = preprocess
+        self.device = device
+        self.speed = speed
+        self.module = _in_precision(module.to(device), compute_dtype(device, speed)).eval()
+        self.score_activation: Literal["softmax", "sigmoid"] = "sigmoid" if _has_bias(module) else "softmax"
+        self.prompts = PROMPTS
+        self._recipe = recipe
+        self._tokenizer: Any = None
+
+    @property
+    def logit_scale(self) -> float:
+        """What a cosine is multiplied by: the exponential of the network's parameter as it is now."""
+        return math.exp(_number(self.module.logit_scale))
+
+    @property
+    def logit_bias(self) -> float:
+        """What is then added; 0 for models without."""
+        return _number(self.module.logit_bias) if _has_bias(self.module) else 0.0
+
+    def image_features(self, batch: Batch) -> Tensor:
+        """Float32 (N, D), of any length; the image tower's output."""
+        encode: Any = self.module.encode_image
+        with inference(self.device, self.speed):
+            features: Tensor = encode(batch.pixels).float()
+        return features
+
+    def text_features(self, texts: Sequence[str]) -> Tensor:
+        """Float32 (N, D), of any length; the text tower's output. What exceeds the model's context is cut off.
+
+        Raises:
+            ModelNotFoundError: the tokenizer is neither here nor to be fetched.
+            ModelLoadError: its files are broken.
+        """
+        encode: Any = self.module.encode_text
+        with _tokenizing:
+            if self._tokenizer is None:
+                self._tokenizer = _make_tokenizer(self._recipe, self.name)
+            tokens = self._tokenizer(list(texts))
+        with inference(self.device, self.speed):
+            features: Tensor = encode(tokens.to(self.device)).float()
+        return features
+
+    def architecture(self) -> dict[str, Any]:
+        """See `Savable`: the whole configuration, so that neither the folder nor open_clip's table is needed again."""
+        options = {"pretrained": False, "config": deepcopy(self._recipe.config)}
+        return {"model": f"open_clip:{self._recipe.label}", "options": options}
+
+    def __repr__(self) -> str:
+        count = sum(p.numel() for p in self.module.parameters())
+        return f"{type(self).__name__}({self.name!r}, {count:,} parameters, {self.device}, {self.preprocess.size_wh})"
+
+
+def load(
+    name: str,
+    *,
+    device: str | torch.device | None,
+    speed: str,
+    pretrained: bool = True,
+    config: Mapping[str, Any] | None = None,
+) -> OpenClipModel:
+    """Loads a model of open_clip.
+
+    Weights that were trained with QuickGELU get it, also under the architecture's plain name, where open_clip itself
+    warns and goes on with another activation: "ViT-B-32/openai" is "ViT-B-32-quickgelu/openai".
+
+    Args:
+        name: an architecture and a tag, "ViT-B-32/laion2b_s34b_b79k"; an architecture, with `pretrained=False`; or a
+            folder in the hub's layout: `open_clip_config.json` with `open_clip_model.safetensors` or
+            `open_clip_pytorch_model.bin`.
+        device: see `choose_device`.
+        speed: "default" or "exact".
+        pretrained: False: random weights, and nothing is fetched.
+        config: builds the network of this configuration, in the layout of `open_clip_config.json`, whatever the name.
+
+    Raises:
+        MissingExtraError: open_clip is not installed.
+        ModelNotFoundError: no such architecture, tag or folder, or weights that cannot be fetched.
+        ModelLoadError: files that are missing, broken or do not fit; pictures wanted in a way that is not offered.
+        InputError: `config` with weights.
+    """
+    open_clip: Any = require("open_clip")
+    chosen, full = choose_device(device), f"open_clip:{name}"
+    recipe = read_name(open_clip, name, pretrained=pretrained, config=config)
+    module = _build(open_clip, recipe, full)
+    preprocess = _preprocess(open_clip, module, recipe.config["preprocess_cfg"], full)
+    weights = recipe.weights
+    if isinstance(weights, Remote):
+        weights = weights.fetch(open_clip, sum(p.numel() for p in module.parameters()) * 4 / 1e6)
+    if weights is not None:
+        with _load_errors(full, f"the weights in {weights.name} cannot be loaded"):
+            open_clip.load_checkpoint(module, str(weights), weights_only=True)
+    return OpenClipModel(module, recipe, name=full, preprocess=preprocess, device=chosen, speed=speed)
+
+
+def _build(open_clip: Any, recipe: Recipe, full: str) -> nn.Module:
+    """The network of a configuration, as `open_clip.create_model` chooses and builds it, with random weights.
+
+    Not by `create_model` itself: that takes no configuration as a value, and logs through functions that set up the
+    root logger of the process.
+    """
+    settings = deepcopy(recipe.config["model_cfg"])
+    text, vision = settings["text_cfg"], settings["vision_cfg"]
+    custom = settings.pop("custom_text", False)
+    if "timm_model_name" in vision:
+        vision["timm_model_pretrained"] = False
+    if "hf_model_name" in text:
+        custom = True
+        text["hf_model_pretrained"] = False
+        text["hf_model_name"] = _text_tower(open_clip, text["hf_model_name"], full)
+    kind = "CLIP" if not custom else "CoCa" if "multimodal_cfg" in settings else "CustomTextCLIP"
+    with _load_errors(full, f"open_clip cannot build a {kind} of its configuration"):
+        module: nn.Module = getattr(open_clip, kind)(**settings)
+    return module
+
+
+def _text_tower(open_clip: Any, repository: str, full: str) -> str:
+    """Where the configuration of a text tower of transformers lies; fetched when it must be."""
+    if Path(repository).is_dir():
+        return repository
+    path = cached_file(open_clip, repository, "config.json")
+    if path is None:
+        source = f"Hugging Face, repository {repository}"
+        with fetching(f"the text tower's configuration of {full}", source=source, ahead=ahead(repository)):
+            path = Path(open_clip.pretrained.download_pretrained_from_hf(repository, filename="config.json"))
+    return str(path.parent)
+
+
+def _make_tokenizer(recipe: Recipe, full: str) -> Any:
+    tokenizers: Any = require("open_clip.tokenizer")
+    text = recipe.config["model_cfg"]["text_cfg"]
+    settings = {"context_length": text.get("context_length", tokenizers.DEFAULT_CONTEXT_LENGTH)}
+    settings |= text.get("tokenizer_kwargs") or {}
+    repository = text.get("hf_tokenizer_name")
+    with _load_errors(full, "the tokenizer cannot be loaded"):
+        if not repository:
+            return tokenizers.SimpleTokenizer(**settings)
+        settings |= {"tokenizer_mode": text.get("tokenizer_mode"), "trust_remote_code": False}
+        here = recipe.tokenizer or _cached_folder(repository)
+        if here is not None:
+            return tokenizers.HFTokenizer(str(here), local_files_only=True, **settings)
+        source = f"Hugging Face, repository {repository}"
+        with fetching(f"the tokenizer of {full}", source=source, ahead=ahead(repository)):
+            return tokenizers.HFTokenizer(repository, **settings)
+
+
+def _cached_folder(repository: str) -> Path | None:
+    path = cached_file(require("open_clip"), repository, "tokenizer_config.json")
+    return path.parent if path else None
+
+
+def _preprocess(open_clip: Any, module: nn.Module, overrides: dict[str, Any], full: str) -> Preprocess:
+    """How the model's own configuration wants pictures, as our value; open_clip's defaults where it is silent.
+
+    Raises:
+        ModelLoadError: in a way that `Preprocess` cannot say.
+    """
+    transform = open_clip.transform
+    with _load_errors(full, "its 'preprocess_cfg' cannot be used"):
+        wish = transform.merge_preprocess_dict(transform.PreprocessCfg(), overrides)
+        visual: Any = module.visual
+        size = visual.image_size
+        height, width = (size, size) if isinstance(size, int) else size
+        mean, std = (_three(wish[key]) for key in ("mean", "std"))
+        mode = wish["resize_mode"] or "shortest"
+        if wish["mode"] != "RGB":
+            raise ModelLoadError(f"{full} wants pictures of mode {wish['mode']!r}; only RGB is offered")
+        if mode == "shortest" and width != height:
+            raise ModelLoadError(
+                f"{full} wants the short side resized to {width}×{height}; only squares are offered so"
+            )
+        if mode == "longest" and wish["fill_color"] != _GREY:
+            raise ModelLoadError(
+                f"{full} wants pictures padded with {wish['fill_color']} (resize_mode 'longest'); only {_GREY} is offered"
+            )
+        ours: dict[str, Literal["shortest", "squash", "letterbox"]]
+        ours = {"shortest": "shortest", "squash": "squash", "longest": "letterbox"}
+        if mode not in ours:
+            raise ModelLoadError(f"{full} wants resize_mode {mode!r}; offered are {', '.join(ours)}")
+        return Preprocess(
+            size_wh=(int(width), int(height)),
+            resize=ours[mode],
+            interpolation="bilinear" if wish["interpolation"] == "bilinear" else "bicubic",  # as open_clip's inference
+            mean=mean,
+            std=std,
+        )
+
+
+def _three(value: Any) -> tuple[float, ...]:
+    return tuple(float(v) for v in value) if isinstance(value, (list, tuple)) else (float(value),) * 3
+
+
+def _in_precision(module: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """The network in a precision; its scale and bias stay float32: in half precision 100 would become 98.9."""
+    kept = {n: p.data.float() for n, p in module.named_parameters(recurse=False) if n in ("logit_scale", "logit_bias")}
+    module.to(dtype)
+    for name, value in kept.items():
+        module.get_parameter(name).data = value
+    return module
+
+
+def _has_bias(module: Any) -> bool:
+    return module.logit_bias is not None
+
+
+def _number(parameter: Any) -> float:
+    return float(parameter.detach().reshape(()))
+
+
+@contextmanager
+def _load_errors(full: str, problem: str) -> Iterator[None]:
+    """The seam to open_clip, timm and transformers: whatever they raise becomes an error of ours."""
+    try:
+        yield
+    except InputError as err:
+        raise ModelLoadError(f"{full}: {problem}: {err}") from err
+    except VisionkitError:
+        raise
+    except Exception as err:
+        reason = " ".join(str(err).split())[:300]
+        raise ModelLoadError(f"{full}: {problem} ({type(err).__name__}: {reason})") from err
