@@ -228,7 +228,7 @@ def test_weights_as_pickle_are_not_loaded(copy):
 
 def test_damaged_weights(copy):
     (copy / "model.safetensors").write_bytes(b"\x00" * 100)
-    with pytest.raises(ModelLoadError, match="transformers cannot load .*copy: SafetensorError: "):
+    with pytest.raises(ModelLoadError, match=r"transformers cannot load .*copy: SafetensorError: "):
         load(copy)
 
 
@@ -254,8 +254,7 @@ def test_scores_that_transformers_gets_wrong(copy):
     [
         (
             {"size": {"shortest_edge": 160, "longest_edge": 200}},
-            r"RTDetrImageProcessor, keeps each picture's own shape \(\{.*'shortest_edge': 160.*\}\); detectors that take "
-            "one fixed height and width work today: RT-DETR, D-FINE",
+            r"RTDetrImageProcessor, keeps each picture's own shape \(\{.*'shortest_edge': 160.*\}\); detectors that",
         ),
         ({"do_resize": False}, r"keeps each picture's own shape \(no resize\)"),
         ({"resample": 1}, "resizes with Pillow's filter 1; nearest"),
@@ -264,15 +263,15 @@ def test_scores_that_transformers_gets_wrong(copy):
         ({"image_processor_type": "ViTImageProcessor"}, "its image processor, ViTImageProcessor, is no detector's"),
         (
             {"image_processor_type": "RfDetrImageProcessor"},
-            "RfDetrImageProcessor, makes other pixels .*differ by up to 0",
+            "RfDetrImageProcessor, makes other .*differ by up to 0",
         ),
         (
             {"image_processor_type": "RfDetrImageProcessor", "do_resize": True, "do_normalize": False},
-            "RfDetrImageProcessor, makes other pixels .*differ by up to 0",
+            "RfDetrImageProcessor, makes other .*differ by up to 0",
         ),
         (
             {"do_pad": True, "pad_size": {"height": 200, "width": 200}},
-            r"makes other pixels .*their size is \(200, 200\), not \(160, 160\)\), so its boxes would silently be worse",
+            r"makes other pixels .*their size is \(200, 200\), not \(160, 160\)\), so its boxes",
         ),
         ({"image_processor_type": "NoSuchProcessor"}, "transformers cannot load .*copy: ValueError"),
     ],
@@ -318,9 +317,7 @@ def test_a_revision_is_part_of_the_advice(monkeypatch):
 
 
 def test_no_folder_and_no_repository():
-    with pytest.raises(
-        ModelNotFoundError, match=r"no model 'transformers:/no/such/folder': '/no/such/folder' is no folder"
-    ):
+    with pytest.raises(ModelNotFoundError, match="no model 'transformers:/no/such/folder': '/no/such/folder' is no"):
         load_model("transformers:/no/such/folder", task="detect")
 
 

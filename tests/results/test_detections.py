@@ -101,9 +101,7 @@ def test_the_drawing_reads_the_file_again(photo):
 @pytest.mark.parametrize("source", ["gone.png", "<array 200×300>", "https://example.org/a.png", __file__])
 def test_a_drawing_without_the_file(source):
     found = detections(source)
-    with pytest.raises(
-        InputError, match=r"cannot be read again to draw on; give the picture: detections\.draw\(image\)"
-    ):
+    with pytest.raises(InputError, match=r"cannot be read again to draw on; give .*: detections\.draw\(image\)"):
         found.draw()
     assert found._repr_png_() is None
 

@@ -211,7 +211,7 @@ def _from_folder(auto_class: str, folder: Path, name: str, **options: Any) -> An
 
 @contextmanager
 def _no_bar() -> Iterator[None]:
-    """Without transformers' bar over the weights, which takes a blink; a user who has set the hub's variable decides."""
+    """Without transformers' bar over the weights, which takes a blink; who has set the hub's variable decides."""
     logging = require("transformers.utils.logging")
     if not logging.is_progress_bar_enabled() or "HF_HUB_DISABLE_PROGRESS_BARS" in os.environ:
         yield

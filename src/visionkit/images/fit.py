@@ -52,7 +52,8 @@ class Fit:
         boxes: npt.NDArray[Any] = np.asarray(boxes_xyxy, np.float64).reshape(-1, 2, 2)
         boxes = np.clip(boxes, -_FAR, _FAR)  # what is farther would overflow float32
         boxes = np.nan_to_num(self.points_to_image(boxes), nan=0.0)
-        return np.clip(boxes, 0.0, np.array([width, height], np.float32)).reshape(-1, 4).astype(np.float32)
+        inside: Array = np.clip(boxes, 0.0, np.array([width, height], np.float32)).reshape(-1, 4).astype(np.float32)
+        return inside
 
     def boxes_to_input(self, boxes_xyxy: npt.ArrayLike) -> Array:
         """Boxes (N, 4) of the image, in pixels → the input, float32, not clipped."""
