@@ -70,7 +70,7 @@ def test_an_iterator_is_read_lazily(vendor, model):
     assert next(answers).text == "11"
     assert len(read) <= 4
     answers.close()
-    assert len(vendor.seen) == len(read) <= 4
+    assert len(vendor.seen) <= len(read) <= 4  # what had not begun was dropped
 
 
 def test_arguments_are_checked_before_the_first_next(model):
