@@ -1,24 +1,24 @@
 """Everything that visionkit raises, and `Failure`, the value that stands for a bad input in a batch.
 
-    VisionkitError
-    ├── InputError (ValueError)      an argument cannot be used as given
-    │   ├── SourceError              an image source that is none: a folder, a URL, a missing file, a wrong array
-    │   └── ImageError               a source that is one, but cannot become a picture
-    │       ├── ImageDecodeError     unknown format, corrupt, truncated
-    │       └── ImageTooLargeError   more pixels or bytes than allowed
-    ├── ModelError                   a model cannot be had, or cannot do this
-    │   ├── ModelNotFoundError       no such name (the nearest names are given), or not on this machine
-    │   ├── ModelLoadError           the name is right, the files or settings are not
-    │   ├── CapabilityError          the model is of another kind than the verb needs
-    │   └── RegistryError            two back ends claim one name
-    ├── MissingExtraError (ImportError)   an optional package is not installed
-    ├── TrainingError                training cannot go on
-    └── ProviderError                a hosted model did not answer
-        ├── AuthenticationError      no key, or one that the vendor refuses
-        ├── RateLimitError           too many requests; `.retry_after_seconds`
-        ├── RequestError             the vendor says the request is wrong
-        ├── UnavailableError         the vendor is down or unreachable
-        └── AnswerError              an answer came that does not fit what was asked
+VisionkitError
+├── InputError (ValueError)      an argument cannot be used as given
+│   ├── SourceError              an image source that is none: a folder, a URL, a missing file, a wrong array
+│   └── ImageError               a source that is one, but cannot become a picture
+│       ├── ImageDecodeError     unknown format, corrupt, truncated
+│       └── ImageTooLargeError   more pixels or bytes than allowed
+├── ModelError                   a model cannot be had, or cannot do this
+│   ├── ModelNotFoundError       no such name (the nearest names are given), or not on this machine
+│   ├── ModelLoadError           the name is right, the files or settings are not
+│   ├── CapabilityError          the model is of another kind than the verb needs
+│   └── RegistryError            two back ends claim one name
+├── MissingExtraError (ImportError)   an optional package is not installed
+├── TrainingError                training cannot go on
+└── ProviderError                a hosted model did not answer
+├── AuthenticationError      no key, or one that the vendor refuses
+├── RateLimitError           too many requests; `.retry_after_seconds`
+├── RequestError             the vendor says the request is wrong
+├── UnavailableError         the vendor is down or unreachable
+└── AnswerError              an answer came that does not fit what was asked
 """
 
 from __future__ import annotations

@@ -82,7 +82,9 @@ class FakeDescriber:
     box_convention: Literal["pixels", "0-1000"] = "pixels"
     concurrency = 1
 
-    def __init__(self, text: str = "a picture", *, parsed: BaseModel | None = None, name: str = "fake:describer") -> None:
+    def __init__(
+        self, text: str = "a picture", *, parsed: BaseModel | None = None, name: str = "fake:describer"
+    ) -> None:
         self.name = name
         self._text = text
         self._parsed = parsed

@@ -111,7 +111,8 @@ def test_timm_damaged_weights(tmp_path, timm_folder):
 
 
 @pytest.mark.parametrize(
-    "change", [{"crop_mode": "border"}, {"input_size": [1, 64, 64]}, {"input_size": [3, 64, 96]}, {"crop_mode": "squash"}]
+    "change",
+    [{"crop_mode": "border"}, {"input_size": [1, 64, 64]}, {"input_size": [3, 64, 96]}, {"crop_mode": "squash"}],
 )
 def test_timm_transforms_that_we_do_not_do(tmp_path, timm_folder, change):
     folder, _ = timm_folder

@@ -83,7 +83,9 @@ def test_a_module_of_ones_own_is_given_again(tmp_path, cat):
     own = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
     model = vk.wrap_model(own, preprocess=SMALL, labels=["a", "b"], name="own")
     folder = vk.save_model(model, tmp_path / "own")
-    with pytest.raises(ModelLoadError, match=r"a module of your own \(own\), whose code it cannot hold: give the module"):
+    with pytest.raises(
+        ModelLoadError, match=r"a module of your own \(own\), whose code it cannot hold: give the module"
+    ):
         vk.load_model(folder)
     fresh = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
     again = vk.load_model(folder, module=fresh)

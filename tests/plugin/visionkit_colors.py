@@ -1,6 +1,5 @@
 """A back end outside visionkit: names the colour that a picture has most of."""
 
-import torch
 from visionkit import Preprocess
 from visionkit.models import Backend
 from visionkit.pipeline import choose_device

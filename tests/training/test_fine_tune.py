@@ -36,7 +36,9 @@ def test_it_saves_the_backbone_too(faces, tmp_path):
     again = vk.load_model(tmp_path / "faces")
     picture = faces[0][0]
     assert vk.classify(picture, model=again).scores == vk.classify(picture, model=run.model).scores
-    assert (vk.embed(picture, model=again).vectors == vk.embed(picture, model="visionkit:efficientnet_lite0").vectors).all()
+    assert (
+        vk.embed(picture, model=again).vectors == vk.embed(picture, model="visionkit:efficientnet_lite0").vectors
+    ).all()
     assert again.labels == ("face", "no face")
 
 
@@ -73,7 +75,9 @@ def test_a_plug_in_can_be_tuned_but_not_saved(tmp_path):
     def picture(value):
         return np.full((4, 4, 3), value, np.uint8)
 
-    pairs = [(picture((200 + i, 0, 0)), "warm") for i in range(8)] + [(picture((0, 0, 200 + i)), "cold") for i in range(8)]
+    pairs = [(picture((200 + i, 0, 0)), "warm") for i in range(8)] + [
+        (picture((0, 0, 200 + i)), "cold") for i in range(8)
+    ]
     run = vk.fine_tune(pairs, model="colors:mean")
     assert vk.classify(picture((250, 0, 0)), model=run.model).label == "warm"
     with pytest.raises(CapabilityError, match="a head over colors:mean cannot be saved"):

@@ -39,7 +39,9 @@ def test_digits_to_98_percent(digits, seed):
     started = time.process_time()
     run = vk.train(digits, seed=seed)
     seconds = time.process_time() - started
-    print(f"seed {seed}: {run.metrics['accuracy']:.2%} of {run.metrics['validation_images']:.0f} in {seconds:.1f} CPU-s")
+    print(
+        f"seed {seed}: {run.metrics['accuracy']:.2%} of {run.metrics['validation_images']:.0f} in {seconds:.1f} CPU-s"
+    )
     assert run.metrics["validation_images"] == 450
     assert run.metrics["accuracy"] >= 0.98
     assert seconds <= 60
@@ -150,8 +152,12 @@ def test_networks_by_name_and_ones_own(cat):
         (colours(), {"epochs": 0}, InputError, "epochs=0 and batch_size=32 must be at least 1"),
         (colours(), {"learning_rate": -1.0}, InputError, "learning_rate=-1.0 above 0"),
         (colours(), {"validation": 1.5}, InputError, "validation=1.5 must be a fraction between 0 and 1"),
-        (colours(), {"validation": [(np.zeros((10, 10), np.uint8), c) for c in ("red", "green")]}, TrainingError,
-         "the validation data has the class 'green', which the data to learn from lacks"),
+        (
+            colours(),
+            {"validation": [(np.zeros((10, 10), np.uint8), c) for c in ("red", "green")]},
+            TrainingError,
+            "the validation data has the class 'green', which the data to learn from lacks",
+        ),
         (colours(), {"model": SimpleCNN(10)}, TrainingError, "the network gives 10 classes, the data has 2: blue, red"),
         (colours(), {"model": SimpleCNN(2, in_channels=1)}, TrainingError, r"does not take pictures of \(3, 10, 10\)"),
         (colours(), {"model": nn.Flatten()}, TrainingError, "the network gives 300 classes"),

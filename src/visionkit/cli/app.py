@@ -32,7 +32,9 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     pass
 
@@ -41,7 +43,9 @@ def _options(
 def classify(
     images: Annotated[list[str], typer.Argument(help="Image files, and folders of them.", show_default=False)],
     model: Annotated[str | None, typer.Option(help="A model's name or a saved folder.", show_default=False)] = None,
-    labels: Annotated[str | None, typer.Option(help="Labels to choose among, with commas between.", show_default=False)] = None,
+    labels: Annotated[
+        str | None, typer.Option(help="Labels to choose among, with commas between.", show_default=False)
+    ] = None,
     top_k: Annotated[int, typer.Option(min=1, help="How many labels to show.")] = 5,
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
@@ -65,7 +69,9 @@ def classify(
 
 @app.command()
 def models(
-    task: Annotated[str | None, typer.Option(help="Only those that do this, such as 'classify'.", show_default=False)] = None,
+    task: Annotated[
+        str | None, typer.Option(help="Only those that do this, such as 'classify'.", show_default=False)
+    ] = None,
 ) -> None:
     """List the models that visionkit names itself."""
     from ..models import list_models

@@ -57,7 +57,8 @@ def load(
     """
     if name not in _NAMES:
         close = nearest(name, _NAMES) or list(_NAMES)
-        raise ModelNotFoundError(f"no model 'visionkit:{name}'; did you mean {' or '.join(f'visionkit:{c}' for c in close)}?")
+        meant = " or ".join(f"visionkit:{c}" for c in close)
+        raise ModelNotFoundError(f"no model 'visionkit:{name}'; did you mean {meant}?")
     network: SimpleCNN | EfficientNetLite0
     if name == "simple_cnn":
         classes = 10 if num_classes is None else num_classes

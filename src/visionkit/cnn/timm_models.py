@@ -27,7 +27,7 @@ class TimmEmbedder(ModuleEmbedder):
     """A timm model whose features are what its head sees, after pooling."""
 
     def image_features(self, batch: Batch) -> Tensor:
-        """timm's `forward_head(…, pre_logits=True)`, float32 (N, D)."""
+        """Timm's `forward_head(…, pre_logits=True)`, float32 (N, D)."""
         return _pooled(self, batch)
 
 
@@ -35,7 +35,7 @@ class TimmClassifier(ModuleClassifier):
     """A timm model with its class head."""
 
     def image_features(self, batch: Batch) -> Tensor:
-        """timm's `forward_head(…, pre_logits=True)`, float32 (N, D)."""
+        """Timm's `forward_head(…, pre_logits=True)`, float32 (N, D)."""
         return _pooled(self, batch)
 
 
@@ -118,14 +118,15 @@ def _by_name(timm: Any, name: str, pretrained: bool, num_classes: int | None) ->
     config = timm.get_pretrained_cfg(name, allow_unregistered=False) if name in timm.list_pretrained() else None
     if config is None:
         tags = [p for p in timm.list_pretrained(f"{architecture}*") if p.partition(".")[0] == architecture]
-        raise ModelNotFoundError(f"timm has no weights {name!r}; it has: {', '.join(tags) or 'none'}; or pretrained=False")
+        known = ", ".join(tags) or "none"
+        raise ModelNotFoundError(f"timm has no weights {name!r}; it has: {known}; or pretrained=False")
     repository = config.hf_hub_id if isinstance(config.hf_hub_id, str) else f"timm/{name}"
     cached = is_cached(repository, "model.safetensors")
     with fetching(
         f"timm:{name}", source=f"Hugging Face, {repository}", ahead=f"hf download {repository}", cached=cached
     ):
-        network = timm.create_model(name, pretrained=True)
-    return network
+        trained: nn.Module = timm.create_model(name, pretrained=True)
+        return trained
 
 
 def _labels(timm: Any, network: Any) -> Sequence[str] | None:
@@ -146,7 +147,7 @@ def _labels(timm: Any, network: Any) -> Sequence[str] | None:
 
 
 def _preprocess(config: dict[str, Any], name: str) -> Preprocess:
-    """timm's data configuration as ours: its evaluation transform resizes the short side to ⌊size / crop_pct⌋."""
+    """Timm's data configuration as ours: its evaluation transform resizes the short side to ⌊size / crop_pct⌋."""
     resize = _RESIZES.get(config.get("crop_mode", "center"))
     channels, height, width = config["input_size"]
     shrinks = resize == "squash" and config["crop_pct"] != 1.0

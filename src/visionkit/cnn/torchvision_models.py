@@ -74,7 +74,7 @@ def load(
 
 
 def _preprocess(transform: Any) -> Preprocess:
-    """torchvision's `ImageClassification` preset as ours."""
+    """Torchvision's `ImageClassification` preset as ours."""
     interpolation: Interpolation = transform.interpolation.value
     crop, short = transform.crop_size[0], transform.resize_size[0]
     return Preprocess(

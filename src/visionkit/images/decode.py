@@ -114,7 +114,7 @@ def _errors_of_ours(kind: str, name: str) -> Iterator[None]:
         raise
     except Image.DecompressionBombError as err:  # three formats ask Pillow's own limit while they open or decode
         raise ImageTooLargeError(
-            f"cannot load {name}: the {kind} file has more pixels than PIL.Image.MAX_IMAGE_PIXELS allows in this process"
+            f"cannot load {name}: the {kind} file has more pixels than PIL.Image.MAX_IMAGE_PIXELS allows here"
         ) from err
     except MemoryError as err:
         raise ImageTooLargeError(f"cannot load {name}: there is not enough memory for the {kind} file") from err

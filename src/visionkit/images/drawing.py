@@ -12,7 +12,18 @@ from .sources import Picture, printable
 MAX_CAPTION = 60
 """Characters of a caption that are drawn; fonts of hostile length have crashed drawing libraries."""
 
-_PALETTE = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#008080", "#f032e6", "#9a6324", "#800000", "#000075")
+_PALETTE = (
+    "#e6194b",
+    "#3cb44b",
+    "#4363d8",
+    "#f58231",
+    "#911eb4",
+    "#008080",
+    "#f032e6",
+    "#9a6324",
+    "#800000",
+    "#000075",
+)
 
 
 def color_for(label: str) -> str:

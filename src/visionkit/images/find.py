@@ -11,7 +11,26 @@ from ..errors import SourceError
 from .sources import name_for_error
 
 SUFFIXES: Final = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .apng .gif .webp .bmp .tif .tiff .ppm .pgm .pbm .pnm .pfm .ico .avif".split()
+    [
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".png",
+        ".apng",
+        ".gif",
+        ".webp",
+        ".bmp",
+        ".tif",
+        ".tiff",
+        ".ppm",
+        ".pgm",
+        ".pbm",
+        ".pnm",
+        ".pfm",
+        ".ico",
+        ".avif",
+    ]
 )
 """File name endings of the formats that are decoded."""
 

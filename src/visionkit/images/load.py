@@ -113,5 +113,5 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
     """What turns the picture upright; a broken EXIF block says nothing, and is no reason to refuse the picture."""
     try:
         return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # struct.error, SyntaxError, TypeError, ValueError and more leak from the parser
+    except Exception:  # noqa: BLE001 - struct.error, SyntaxError, TypeError, ValueError and more leak from the parser
         return None

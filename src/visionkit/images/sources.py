@@ -89,7 +89,7 @@ def printable(text: str) -> str:
     return _CONTROL.sub(lambda m: m.group().encode("unicode_escape").decode("ascii"), text)
 
 
-def describe(source: object) -> str:
+def describe(source: object) -> str:  # noqa: PLR0911 - a table of kinds
     """A source as a short printable string: its path, or what it is, such as `<array 480×640>`; never pixels."""
     if isinstance(source, str):
         return "<data URI>" if is_data_uri(source) else printable(source)

@@ -1,4 +1,4 @@
-"""Weights that must be fetched: announced before, forbidden when offline, and one clear error when they cannot be had."""
+"""Weights that must be fetched: announced before, forbidden when offline, one clear error when they cannot be had."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ def offline_variable() -> str | None:
 
 
 @contextmanager
-def fetching(name: str, *, source: str, ahead: str, megabytes: float | None = None, cached: bool = False) -> Iterator[None]:
+def fetching(
+    name: str, *, source: str, ahead: str, megabytes: float | None = None, cached: bool = False
+) -> Iterator[None]:
     """Goes around a call of another library that may download a model.
 
     Args:
@@ -43,7 +45,7 @@ def fetching(name: str, *, source: str, ahead: str, megabytes: float | None = No
     if not cached:
         line = f"visionkit: fetching {name}{size} from {source}"
         _log.info(line)
-        print(line, file=sys.stderr)
+        print(line, file=sys.stderr)  # noqa: T201 - nobody configures logging to learn of a download
     try:
         yield
     except VisionkitError:

@@ -15,7 +15,7 @@ def check_labels(labels: Sequence[str]) -> tuple[str, ...]:
     """
     if isinstance(labels, str):
         raise InputError(f"labels must be a list of names, not the one string {labels!r}")
-    names = tuple(labels)
+    names: tuple[object, ...] = tuple(labels)
     if not names:
         raise InputError("labels must name at least one class")
     for name in names:
@@ -24,4 +24,4 @@ def check_labels(labels: Sequence[str]) -> tuple[str, ...]:
     repeated = [n for n in dict.fromkeys(names) if names.count(n) > 1]
     if repeated:
         raise InputError(f"label {repeated[0]!r} is given twice; labels are names and must differ")
-    return names
+    return tuple(str(n) for n in names)

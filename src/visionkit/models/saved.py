@@ -148,9 +148,7 @@ def read_settings(folder: Path) -> dict[str, Any]:
     return settings
 
 
-def _write_folder(
-    model: Savable, folder: Path, training: dict[str, Any] | None, extra_files: dict[str, str]
-) -> None:
+def _write_folder(model: Savable, folder: Path, training: dict[str, Any] | None, extra_files: dict[str, str]) -> None:
     from safetensors.torch import save
 
     state = {name: value.detach().cpu().contiguous() for name, value in model.module.state_dict().items()}

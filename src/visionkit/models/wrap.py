@@ -137,7 +137,8 @@ class Tap:
             seen["value"] = value
 
     def __enter__(self) -> dict[str, Any]:
-        self._local.seen = seen = {}
+        seen: dict[str, Any] = {}
+        self._local.seen = seen
         return seen
 
     def __exit__(self, *_: object) -> None:
@@ -146,7 +147,7 @@ class Tap:
     def __deepcopy__(self, memo: dict[int, Any]) -> Tap:
         twin = Tap.__new__(Tap)
         memo[id(self)] = twin
-        twin._local = threading.local()
+        twin._local = threading.local()  # noqa: SLF001 - a twin of this very class
         return twin
 
 
@@ -228,8 +229,8 @@ def load(
     """
     if module is None:
         raise ModelLoadError(
-            f"this folder holds the weights of a module of your own ({wrapped_name or name}), whose code it cannot hold: "
-            f"give the module, vk.load_model(folder, module=MyModule())"
+            f"this folder holds the weights of a module of your own ({wrapped_name or name}), whose code it cannot "
+            f"hold: give the module, vk.load_model(folder, module=MyModule())"
         )
     return wrap_model(
         module,

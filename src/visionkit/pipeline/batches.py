@@ -187,7 +187,7 @@ class _Feed:
             try:
                 for item in islice(self._items, self._size):
                     chunk.append(item)  # noqa: PERF402 - what came before an error must be kept
-            except Exception as err:  # the caller's own, raised again by `reraise`
+            except Exception as err:  # noqa: BLE001 - the caller's own, raised again by `reraise`
                 self._error = err
         return chunk
 

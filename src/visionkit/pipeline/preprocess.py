@@ -94,7 +94,8 @@ class Preprocess:
             InputError: unknown or missing fields, or impossible values.
         """
         try:
-            return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
+            values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+            return cls(**values)
         except TypeError as err:
             raise InputError(f"this is no Preprocess: {err}") from err
 

@@ -20,7 +20,9 @@ MAX_BYTES: Final = 4 * 2**30
 """What a data set may take in memory."""
 
 
-def load_pixels(sources: Sequence[Source], preprocess: Preprocess) -> tuple[Tensor, tuple[int, ...], tuple[Failure, ...]]:
+def load_pixels(
+    sources: Sequence[Source], preprocess: Preprocess
+) -> tuple[Tensor, tuple[int, ...], tuple[Failure, ...]]:
     """Loads and fits all sources.
 
     Returns:

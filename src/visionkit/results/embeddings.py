@@ -38,4 +38,5 @@ class Embeddings(Result):
 
     def __repr__(self) -> str:
         failed = f", {len(self.failures)} failed" if self.failures else ""
-        return f"Embeddings({self.vectors.shape[0]}×{self.vectors.shape[1]} float32 of {self.source}{failed}; {self.model})"
+        rows, width = self.vectors.shape
+        return f"Embeddings({rows}×{width} float32 of {self.source}{failed}; {self.model})"

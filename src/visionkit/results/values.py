@@ -29,9 +29,23 @@ class Result(BaseModel):
     def __str__(self) -> str:
         return repr(self)
 
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        mine, theirs = vars(self), vars(other)
+        return all(_same(mine[name], theirs[name]) for name in type(self).model_fields)
+
+    __hash__ = None  # type: ignore[assignment]  # results hold mappings and arrays
+
+
+def _same(one: object, other: object) -> bool:
+    if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
+        return np.array_equal(np.asarray(one), np.asarray(other))
+    return one == other
+
 
 def _float32(value: Any) -> npt.NDArray[np.float32]:
-    array = np.asarray(value, dtype=np.float32)
+    array = np.array(value, dtype=np.float32)  # a copy: the caller's own stays writable
     array.setflags(write=False)
     return array
 

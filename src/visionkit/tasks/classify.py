@@ -23,8 +23,8 @@ DEFAULT_MODEL = "visionkit:efficientnet_lite0"
 DEFAULT_ZERO_SHOT_MODEL = "open_clip:ViT-B-32/laion2b_s34b_b79k"
 
 
-@overload
-def classify(
+@overload  # an open file is one source, though Python calls it an iterator
+def classify(  # type: ignore[overload-overlap]
     images: Source,
     labels: Sequence[str] | None = None,
     *,
@@ -74,8 +74,8 @@ def classify(
 ) -> Iterator[Classification]: ...
 
 
-@overload
-def classify(
+@overload  # an open file is one source, though Python calls it an iterator
+def classify(  # type: ignore[overload-overlap]
     images: Source,
     labels: Sequence[str] | None = None,
     *,
@@ -172,7 +172,7 @@ def classify(
     names = None if labels is None else check_labels(labels)
     chosen = model if model is not None else DEFAULT_MODEL if names is None else DEFAULT_ZERO_SHOT_MODEL
     loaded = resolve(chosen, "classify", device=device, speed=speed)
-    run = _runner(loaded, names, prompts, multi_label, abstain_below, batch_size)
+    run = _runner(loaded, names, prompts, multi_label=multi_label, abstain_below=abstain_below, batch_size=batch_size)
     return answer(images, run, on_error=on_error, progress=progress)
 
 
@@ -180,6 +180,7 @@ def _runner(
     model: Any,
     labels: tuple[str, ...] | None,
     prompts: Sequence[str] | None,
+    *,
     multi_label: bool,
     abstain_below: float | None,
     batch_size: int | None,

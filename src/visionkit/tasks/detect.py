@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 DEFAULT_MODEL = "transformers:PekingU/rtdetr_r18vd_coco_o365"
 
 
-@overload
-def detect(
+@overload  # an open file is one source, though Python calls it an iterator
+def detect(  # type: ignore[overload-overlap]
     images: Source,
     labels: Sequence[str] | None = None,
     *,
@@ -69,8 +69,8 @@ def detect(
 ) -> Iterator[Detections]: ...
 
 
-@overload
-def detect(
+@overload  # an open file is one source, though Python calls it an iterator
+def detect(  # type: ignore[overload-overlap]
     images: Source,
     labels: Sequence[str] | None = None,
     *,

@@ -62,11 +62,11 @@ def answer(
         return _stream(run, inputs, on_error)
     items = as_sequence(inputs)
     results: list[T | Failure] = []
-    with bar(len(items), progress if len(items) > 1 else False, unit="input") as shown:
-        with _closing(run(iter(items))) as outcomes:
-            for outcome in outcomes:
-                results.append(_checked(outcome, on_error, results))
-                shown.update()
+    shown = bar(len(items), progress if len(items) > 1 else False, unit="input")
+    with shown, _closing(run(iter(items))) as outcomes:
+        for outcome in outcomes:
+            results.append(_checked(outcome, on_error, results))
+            shown.update()
     return results
 
 
@@ -124,4 +124,3 @@ def each(work: Callable[[I], T], name: Callable[[object], str] = describe) -> Ru
             yield outcome
 
     return run
-

@@ -20,7 +20,7 @@ T = TypeVar("T")
 def over_batches(
     model: LocalModel, answer_batch: Callable[[Batch], Sequence[T]], batch_size: int | None
 ) -> Runner[Source, T]:
-    """A runner that loads sources in batches for `model`, and answers each with `answer_batch`, one for each picture."""
+    """A runner that loads sources in batches for `model`, and answers each with `answer_batch`, one per picture."""
     from ..pipeline import Batches
     from ..pipeline.batches import DEFAULT_BATCH_SIZE
 

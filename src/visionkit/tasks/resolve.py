@@ -12,9 +12,7 @@ if TYPE_CHECKING:
     import torch
 
 
-def resolve(
-    model: object, task: str, *, device: str | torch.device | None = None, speed: str = "default"
-) -> Any:
+def resolve(model: object, task: str, *, device: str | torch.device | None = None, speed: str = "default") -> Any:
     """A name becomes a shared loaded model, an object stays itself.
 
     Raises:

@@ -68,7 +68,5 @@ def train(
     )
     folder = prepare_out(out)
     learn, check = split_data(data, validation, seed)
-    trained = train_network(
-        model, learn, check, settings=settings, device=choose_device(device), progress=progress
-    )
+    trained = train_network(model, learn, check, settings=settings, device=choose_device(device), progress=progress)
     return finish(trained.model, trained.fitted, trained.failures, settings, folder)

@@ -95,7 +95,7 @@ def _from_folder(folder: str | os.PathLike[str]) -> Labelled:
     return Labelled(tuple(sources), tuple(labels))
 
 
-def _from_pairs(pairs: Iterable[tuple[Source, str]]) -> Labelled:
+def _from_pairs(pairs: Iterable[object]) -> Labelled:
     sources: list[Source] = []
     labels: list[str] = []
     if not isinstance(pairs, Iterable):
@@ -103,7 +103,8 @@ def _from_pairs(pairs: Iterable[tuple[Source, str]]) -> Labelled:
     for index, pair in enumerate(pairs):
         if not isinstance(pair, Sequence) or isinstance(pair, str) or len(pair) != 2 or not is_single(pair[0]):
             raise InputError(f"data[{index}] is no pair of an image and its label")
-        source, label = pair
+        source: Source = pair[0]
+        label = pair[1]
         if not isinstance(label, str) or not label.strip():
             raise InputError(f"the label of data[{index}] is {label!r}: labels are names, strings that are not empty")
         sources.append(source)

@@ -75,7 +75,7 @@ class HeadClassifier:
 
 
 def load(
-    name: str,
+    name: str,  # noqa: ARG001 - every loader takes the name after the colon
     *,
     device: str | torch.device | None,
     speed: str,

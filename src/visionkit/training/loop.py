@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -60,9 +61,7 @@ def train_epochs(
         TrainingError: the loss is no number any more.
     """
     order = torch.Generator().manual_seed(settings.seed)
-    optimizer = torch.optim.AdamW(
-        module.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
-    )
+    optimizer = torch.optim.AdamW(module.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     steps = -(-len(inputs) // settings.batch_size)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, max_lr=settings.learning_rate, total_steps=settings.epochs * steps
@@ -78,15 +77,15 @@ def train_epochs(
             schedule.step()
             total += loss.detach() * len(index)
         mean = float(total) / len(inputs)
-        if mean != mean:  # NaN
-            raise TrainingError(f"the loss is NaN in epoch {epoch + 1}: try a learning rate below {settings.learning_rate}")
+        if math.isnan(mean):
+            raise TrainingError(
+                f"the loss is NaN in epoch {epoch + 1}: try a learning rate below {settings.learning_rate}"
+            )
         yield mean
 
 
 @torch.no_grad()
-def predict(
-    module: nn.Module, inputs: Tensor, prepare: Callable[[Tensor], Tensor], batch_size: int = 256
-) -> Tensor:
+def predict(module: nn.Module, inputs: Tensor, prepare: Callable[[Tensor], Tensor], batch_size: int = 256) -> Tensor:
     """Logits (N, K) in evaluation mode; without inputs, of no rows."""
     module.eval()
     parts = [module(prepare(part)) for part in inputs.split(batch_size)] if len(inputs) else []

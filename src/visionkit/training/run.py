@@ -72,8 +72,9 @@ class TrainingRun(BaseModel):
         failed = f", {len(self.failures)} pictures left out" if self.failures else ""
         saved = f", saved in {self.folder}" if self.folder else ""
         return (
-            f"TrainingRun({len(self.history)} epochs, {len(self.labels)} classes: accuracy "
-            f"{self.metrics['accuracy']:.1%} on {self.metrics['validation_images']:.0f} pictures set aside{failed}{saved})"
+            f"TrainingRun({len(self.history)} epochs, {len(self.labels)} classes: "
+            f"accuracy {self.metrics['accuracy']:.1%} on {self.metrics['validation_images']:.0f} pictures set aside"
+            f"{failed}{saved})"
         )
 
     def __str__(self) -> str:
