@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from ..errors import CapabilityError, ModelLoadError, ModelNotFoundError
 from ..extras import require
-from ..models.hub import fetching, offline_variable
+from ..models.hub import fetching, offline_variable, repository_files
 
 INDEX: Final = "model_index.json"
 _LIBRARIES: Final = ("diffusers", "transformers")
@@ -163,8 +163,7 @@ def _fetch(repository: str, revision: str | None, shown: str) -> Path:
 
 def _size_in_megabytes(repository: str, revision: str | None) -> float:
     """About what a download takes."""
-    info = require("huggingface_hub").model_info(repository, revision=revision, files_metadata=True, timeout=10)
-    return _weights((f.rfilename, f.size or 0) for f in info.siblings or ()) / 1e6
+    return _weights(repository_files(repository, revision)) / 1e6
 
 
 def _weights(files: Iterable[tuple[str, int]]) -> int:

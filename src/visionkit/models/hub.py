@@ -64,3 +64,15 @@ def is_cached(repository: str, file: str) -> bool:
     from huggingface_hub import try_to_load_from_cache  # here: many names need no hub
 
     return isinstance(try_to_load_from_cache(repository, file), str)
+
+
+def repository_files(repository: str, revision: str | None = None) -> list[tuple[str, int]]:
+    """The files of a repository at Hugging Face with their sizes in bytes, asked of the hub.
+
+    Raises:
+        Exception: whatever kind the hub's client or the sockets below it raise; call it within `fetching`.
+    """
+    from huggingface_hub import model_info  # here: many names need no hub
+
+    info = model_info(repository, revision=revision, files_metadata=True, timeout=10)
+    return [(file.rfilename, file.size or 0) for file in info.siblings or ()]
