@@ -143,7 +143,7 @@ def test_repositories_are_announced_fetched_at_one_commit_and_then_used_without_
 def test_offline(variable, monkeypatch):
     monkeypatch.setenv(variable, "1")
     message = (
-        "diffusers:somebody/tiny@v1 is not on this machine and {variable} forbids to fetch it from Hugging Face, "
+        f"diffusers:somebody/tiny@v1 is not on this machine and {variable} forbids to fetch it from Hugging Face, "
         "repository somebody/tiny; fetch it ahead: hf download somebody/tiny --revision v1; or give a local folder"
     )
     with pytest.raises(ModelNotFoundError, match=message):
