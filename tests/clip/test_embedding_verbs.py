@@ -98,6 +98,12 @@ def test_features_without_a_direction_are_an_error_and_not_a_zero_row(cat):
     assert len(embed([cat, cat], model=model, on_error="return").failures) == 2
 
 
+def test_texts_without_a_direction_are_an_error_and_not_a_zero_row(tiny):
+    tiny.module.text_projection.data.zero_()
+    with pytest.raises(ModelError, match=r"gives a cat no direction: its features are all zero, or not finite"):
+        embed_texts("a cat", model=tiny)
+
+
 def test_embed_texts_of_one_and_of_several(tiny):
     one = embed_texts(TEXTS[0], model=tiny)
     assert (one.vectors.shape, one.sources, one.source) == ((1, 32), ("a cat",), "a cat")
@@ -220,7 +226,7 @@ class Nothing:
         ),
         (
             lambda cat: similarity(cat, "a", model=Nothing()),
-            r"similarity needs a model of images and texts, such as 'open_clip:.*: similarity needs features of pictures, which",
+            r"similarity needs a model of images and texts, such as 'open_clip:.*: .*features of pictures, which",
         ),
         (
             lambda _: embed_texts("a", model="visionkit:efficientnet_lite0"),

@@ -334,7 +334,7 @@ def test_a_public_tokenizer_is_not_fetched_offline(siglip, monkeypatch, tmp_path
 @pytest.mark.parametrize(
     ("part", "change", "message"),
     [
-        ("preprocess_cfg", {"resize_mode": "longest"}, r"padded with 0 \(resize_mode 'longest'\); only 114 is offered"),
+        ("preprocess_cfg", {"resize_mode": "longest"}, r"with 0 \(resize_mode 'longest'\); only 114 is offered"),
         ("preprocess_cfg", {"resize_mode": "tallest"}, r"resize_mode 'tallest'; offered are shortest, squash, longest"),
         ("preprocess_cfg", {"mode": "L"}, r"pictures of mode 'L'; only RGB is offered"),
         ("preprocess_cfg", {"mean": [0.5]}, r"'preprocess_cfg' cannot be used: mean and std are three numbers each"),

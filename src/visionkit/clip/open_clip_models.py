@@ -223,7 +223,7 @@ def _preprocess(open_clip: Any, module: nn.Module, overrides: dict[str, Any], fu
             )
         if mode == "longest" and wish["fill_color"] != _GREY:
             raise ModelLoadError(
-                f"{full} wants pictures padded with {wish['fill_color']} (resize_mode 'longest'); only {_GREY} is offered"
+                f"{full} wants padding with {wish['fill_color']} (resize_mode 'longest'); only {_GREY} is offered"
             )
         ours: dict[str, Literal["shortest", "squash", "letterbox"]]
         ours = {"shortest": "shortest", "squash": "squash", "longest": "letterbox"}

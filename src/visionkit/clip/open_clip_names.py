@@ -119,7 +119,7 @@ def _built_in(open_clip: Any, architecture: str, tag: str, pretrained: bool) -> 
         raise ModelNotFoundError(f"no model {full!r}: {tag!r} is no tag of open_clip's; {known}")
     if pretrained and not tag:
         raise ModelNotFoundError(
-            f"{full!r} does not say which weights: add a tag after a slash ({known}), or pretrained=False for random ones"
+            f"{full!r} does not say which weights: add a tag after a slash ({known}), or pretrained=False"
         )
     record = open_clip.get_pretrained_cfg(architecture, tag) if tag else {}
     model = open_clip.get_model_config(architecture)
