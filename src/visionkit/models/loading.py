@@ -9,6 +9,8 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from pydantic import SecretStr
+
 from ..errors import CapabilityError, InputError, ModelNotFoundError
 from . import catalog
 from .registry import Backend, backends, find_backend, unknown_prefix
@@ -52,6 +54,8 @@ def load_model(
         CapabilityError: the back end does not do `task`.
         InputError: an option that the loader does not take; the message lists those that it takes.
     """
+    if isinstance(options.get("api_key"), str):  # hidden at once: frames below may be shown with their values
+        options["api_key"] = SecretStr(options["api_key"])
     text = os.fspath(name)
     prefix, colon, rest = text.partition(":")
     backend = find_backend(prefix, task) if colon and isinstance(name, str) else None

@@ -25,12 +25,16 @@ class Classification(Result):
         score: the best label's score.
         score_kind: "probability"; "similarity"; or "said": a hosted model named the label, which has 1.0, the rest 0.0.
         scores: every label's score, best first.
+        usage: tokens by kind, from a hosted model, as in `Answer`; None from a local one.
+        cost: None: not yet worked out.
     """
 
     label: str | None
     score: float
     score_kind: ScoreKind
     scores: dict[str, float]
+    usage: dict[str, int] | None = None
+    cost: None = None
 
     @classmethod
     def from_scores(
@@ -41,6 +45,7 @@ class Classification(Result):
         source: str,
         score_kind: ScoreKind = "probability",
         abstain_below: float | None = None,
+        usage: dict[str, int] | None = None,
     ) -> Classification:
         """Ranks scores and chooses the best, or none when it is below `abstain_below`."""
         ranked = dict(sorted(scores.items(), key=lambda item: -item[1]))
@@ -50,6 +55,7 @@ class Classification(Result):
             score=score,
             score_kind=score_kind,
             scores=ranked,
+            usage=usage,
             model=model,
             source=source,
         )

@@ -38,6 +38,7 @@ def choice_runner(
             source=source,
             score_kind="said",
             abstain_below=abstain_below,
+            usage=said.usage,
         )
 
     return over_pictures(work, model.concurrency)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from typing import TypeVar
 
 from ..errors import Failure, VisionkitError
@@ -27,16 +28,23 @@ def over_pictures(work: Callable[[Picture, str], T], concurrency: int) -> Runner
             return Failure(describe(source), index, err)
 
     def run(sources: Iterator[Source]) -> Iterator[T | Failure]:
+        numbered = enumerate(sources)
         under_way: deque[Future[T | Failure]] = deque()
+        trouble: Exception | None = None
         pool = ThreadPoolExecutor(concurrency, "visionkit-hosted")
         try:
-            for index, source in enumerate(sources):
-                under_way.append(pool.submit(attempt, index, source))
-                if len(under_way) >= concurrency:
-                    yield under_way.popleft().result()
-            while under_way:
+            while True:
+                try:
+                    for index, source in islice(numbered, concurrency - len(under_way)):
+                        under_way.append(pool.submit(attempt, index, source))
+                except Exception as err:  # noqa: BLE001 - the caller's own, raised when what came before is answered
+                    trouble, numbered = err, enumerate(())
+                if not under_way:
+                    break
                 yield under_way.popleft().result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+        finally:  # who stops early does not wait for answers that nobody will read
+            pool.shutdown(wait=not under_way, cancel_futures=True)
+        if trouble is not None:
+            raise trouble
 
     return run

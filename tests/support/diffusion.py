@@ -6,27 +6,9 @@ import json
 
 import pytest
 import torch
-from diffusers import (
-    AutoencoderKL,
-    DDIMScheduler,
-    LatentConsistencyModelPipeline,
-    LCMScheduler,
-    PNDMScheduler,
-    StableDiffusionPipeline,
-    UNet2DConditionModel,
-)
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 WORDS = ("a", "red", "cat", "on", "mat", "blurred", "blue", "dog")
 WIDTH = 32
-
-
-@pytest.fixture(scope="session", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def build_tokenizer(folder):
@@ -44,10 +26,15 @@ def build_tokenizer(folder):
     folder.mkdir()
     (folder / "vocab.json").write_text(json.dumps({piece: i for i, piece in enumerate(pieces)}))
     (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *dict.fromkeys(merges)]) + "\n")
+    from transformers import CLIPTokenizer
+
     return CLIPTokenizer.from_pretrained(folder, model_max_length=77)
 
 
 def build_parts(folder, *, scheduler, time_cond_proj_dim=None):
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel
+
     tokenizer = build_tokenizer(folder)
     torch.manual_seed(0)
     return {
@@ -93,6 +80,8 @@ def build_parts(folder, *, scheduler, time_cond_proj_dim=None):
 @pytest.fixture(scope="session")
 def diffusion_folder(tmp_path_factory):
     """A Stable Diffusion pipeline whose pictures are 32×32 by default."""
+    from diffusers import PNDMScheduler, StableDiffusionPipeline
+
     base = tmp_path_factory.mktemp("diffusion")
     state = torch.get_rng_state()
     parts = build_parts(
@@ -107,6 +96,8 @@ def diffusion_folder(tmp_path_factory):
 @pytest.fixture(scope="session")
 def ddim_folder(diffusion_folder, tmp_path_factory):
     """The same pipeline with another scheduler."""
+    from diffusers import DDIMScheduler, StableDiffusionPipeline
+
     folder = tmp_path_factory.mktemp("ddim") / "pipeline"
     pipeline = StableDiffusionPipeline.from_pretrained(diffusion_folder)
     pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config, clip_sample=False)
@@ -117,6 +108,8 @@ def ddim_folder(diffusion_folder, tmp_path_factory):
 @pytest.fixture(scope="session")
 def consistency_folder(tmp_path_factory):
     """A latent consistency pipeline, which has no negative prompt."""
+    from diffusers import LatentConsistencyModelPipeline, LCMScheduler
+
     base = tmp_path_factory.mktemp("consistency")
     state = torch.get_rng_state()
     parts = build_parts(base / "tokenizer", scheduler=LCMScheduler(), time_cond_proj_dim=WIDTH)

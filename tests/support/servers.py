@@ -230,19 +230,6 @@ def vendor():
     server.close()
 
 
-@pytest.fixture(autouse=True)
-def _no_keys(monkeypatch):
-    """What the machine's owner has in the environment takes no part."""
-    for name in (
-        "OPENAI_API_KEY",
-        "OPENAI_BASE_URL",
-        "ANTHROPIC_API_KEY",
-        "ANTHROPIC_AUTH_TOKEN",
-        "ANTHROPIC_BASE_URL",
-    ):
-        monkeypatch.delenv(name, raising=False)
-
-
 @pytest.fixture
 def connect(vendor):
     """A model of each language, `connect("openai")`, at the server that speaks as we tell it."""

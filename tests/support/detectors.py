@@ -127,14 +127,6 @@ def lw_detr():
     return LwDetrForObjectDetection(config)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture
 def make_rt_detr(tmp_path):
     """Saves an RT-DETR of other settings."""
