@@ -29,9 +29,7 @@ CATS = ("tiger cat", "Egyptian cat", "tabby")  # its first three answers, in som
 def development(session: nox.Session) -> None:
     """Make the environment that tests, slow, types and bench share; also good to work in."""
     # Editable: what is tested is the checkout as it stands (`package` tests the wheel).
-    session.install(
-        *CONSTRAINTS, "-e", f".[{EXTRAS}]", "-e", "tests/plugin", *_group("test"), *_group("types")
-    )
+    session.install(*CONSTRAINTS, "-e", f".[{EXTRAS}]", "-e", "tests/plugin", *_group("test"), *_group("types"))
 
 
 @nox.session(venv_backend="none", requires=["development"])

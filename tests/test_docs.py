@@ -151,5 +151,5 @@ def test_every_public_name_is_in_the_reference():
 
 def test_the_plugin_that_is_shown_is_the_one_that_is_tested():
     page = (ROOT / "docs" / "add-a-model.md").read_text(encoding="utf-8")
-    for file in ("visionkit_colors.py", "pyproject.toml"):
+    for file in ("visionkit_colors.py", "visionkit_colors_model.py", "pyproject.toml"):
         assert (PLUGIN / file).read_text(encoding="utf-8").strip() in page, f"the page shows another {file}"

@@ -11,6 +11,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "visionkit"
 LAYERS = {
     "errors": 0,
     "extras": 0.5,  # raises errors, so stands just above them
+    "log": 0,
     "progress": 0,
     "images": 1,
     "results": 2,
@@ -26,6 +27,7 @@ LAYERS = {
     "tasks": 7,
     "cli": 9,
     "__init__": 9,
+    "__main__": 10,
 }
 HOMES = {  # a heavy package → the only folders, or files, that may import it
     "PIL": {"images"},

@@ -84,7 +84,7 @@ def test_import_is_light():
         "import visionkit.images, visionkit.results, visionkit.testing, visionkit.models, visionkit.models.protocols",
         "import visionkit.tasks.classify, visionkit.tasks.detect, visionkit.tasks.embed, visionkit.tasks.generate",
         "import visionkit.providers.openai_responses, visionkit.providers.anthropic_messages",
-        "import visionkit as vk; vk.find_images('.'); vk.load_model; vk.list_models",
+        "import visionkit as vk; vk.find_images('.'); vk.list_models()",
     ],
 )
 def test_no_torch_where_none_is_needed(code):

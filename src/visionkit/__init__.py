@@ -8,10 +8,9 @@ The public names load on first use, so that importing visionkit costs next to no
 
 from __future__ import annotations
 
-import logging
 from importlib import import_module
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # type checkers take it for True; importing typing would cost half of the import
 if TYPE_CHECKING:
     from .errors import Failure, VisionkitError
     from .images import find_images, load_image
@@ -80,8 +79,6 @@ __all__ = [
     "train",
     "wrap_model",
 ]
-
-logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 
 def __getattr__(name: str) -> object:

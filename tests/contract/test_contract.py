@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from kinds import KINDS
 
 import visionkit as vk
+from support.kinds import KINDS
 from visionkit.results import Answer, Classification, Detections, Embeddings, GeneratedImages
 
 OVER_IMAGES = {"classify": Classification, "embed": Embeddings, "detect": Detections, "ask": Answer, "similarity": None}

@@ -66,7 +66,7 @@ def test_the_cache_is_bounded():
 
 
 def test_plug_in_is_found_and_listed():
-    assert find_backend("colors").loader == "visionkit_colors:load"
+    assert find_backend("colors").loader == "visionkit_colors_model:load"
     assert "colors:…" in [entry.name for entry in list_models("classify")]
     assert "colors:…" not in [entry.name for entry in list_models("generate")]
     assert vk.load_model("colors:mean").labels == ("red", "green", "blue")

@@ -1,25 +1,5 @@
 """A back end outside visionkit: names the colour that a picture has most of."""
 
-from visionkit import Preprocess
 from visionkit.models import Backend
-from visionkit.pipeline import choose_device
 
-BACKEND = Backend("colors", ("classify", "embed"), "visionkit_colors:load", summary="which colour there is most of")
-
-
-class Colors:
-    labels = ("red", "green", "blue")
-    preprocess = Preprocess(size_wh=(32, 32), resize="squash")
-
-    def __init__(self, name, device, speed):
-        self.name, self.device, self.speed = name, device, speed
-
-    def image_features(self, batch):
-        return batch.pixels.float().mean((2, 3)) + 1e-3
-
-    def class_logits(self, batch):
-        return 10 * self.image_features(batch)
-
-
-def load(name, *, device, speed):
-    return Colors(f"colors:{name}", choose_device(device), speed)
+BACKEND = Backend("colors", ("classify", "embed"), "visionkit_colors_model:load", summary="which colour leads")

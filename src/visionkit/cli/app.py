@@ -21,7 +21,7 @@ app = typer.Typer(
 
 def main() -> None:
     """The console script."""
-    app()
+    app(prog_name="visionkit")
 
 
 def _version(wanted: bool) -> None:

@@ -24,16 +24,16 @@ def report() -> Iterator[str]:
 
     from ..pipeline import choose_device
 
-    yield f"visionkit   {__version__} ({DISTRIBUTION})"
-    yield f"python      {platform.python_version()} on {platform.system()} {platform.machine()}"
+    yield f"visionkit    {__version__} ({DISTRIBUTION})"
+    yield f"python       {platform.python_version()} on {platform.system()} {platform.machine()}"
     for name in _CORE:
-        yield f"{name:<12}{_version(name) or 'missing'}"
+        yield f"{name:<13}{_version(name) or 'missing'}"
     try:
-        yield f"device      {choose_device()}"
+        yield f"device       {choose_device()}"
     except VisionkitError as err:
-        yield f"device      {err}"
-    yield f"threads     {torch.get_num_threads()} of torch, {os.cpu_count()} cores"
-    yield f"offline     {offline_variable() or 'no: models may be fetched'}"
+        yield f"device       {err}"
+    yield f"threads      {torch.get_num_threads()} of torch, {os.cpu_count()} cores"
+    yield f"offline      {offline_variable() or 'no: models may be fetched'}"
     yield ""
     for package, extra in EXTRA.items():
         name = _DISTRIBUTION_OF.get(package, package)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import math
 import threading
-from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
@@ -14,8 +13,7 @@ from ..errors import CapabilityError, InputError, ModelLoadError
 from ..extras import require
 from ..images import Picture, load_image
 from ..models.steps import step_done
-from ..pipeline import choose_device
-from ..pipeline.device import compute_dtype
+from ..pipeline import choose_device, compute_dtype, full_precision
 from .sources import find_pipeline
 
 if TYPE_CHECKING:
@@ -186,7 +184,7 @@ class DiffusersGenerator:
 
     def _call(self, prompt: str, arguments: dict[str, Any]) -> Any:
         try:
-            with self._lock, _precision(self.device, self.speed):
+            with self._lock, full_precision(self.device, self.speed):
                 answer = self.pipeline(prompt=prompt, **arguments)
         except (ValueError, TypeError) as err:  # how the pipelines' check_inputs refuses
             raise InputError(f"{self.name} ({self._kind}) refuses these settings: {err}") from err
@@ -211,14 +209,3 @@ class DiffusersGenerator:
 def _tell_step(pipeline: Any, _step: int, _time: Any, tensors: dict[str, Any]) -> dict[str, Any]:
     step_done(getattr(pipeline, "num_timesteps", 0))  # some schedulers take more steps than they are asked for
     return tensors
-
-
-def _precision(device: torch.device, speed: str) -> AbstractContextManager[None]:
-    """For speed="exact" no TF32 in convolutions, which CUDA otherwise uses."""
-    if speed != "exact" or device.type != "cuda":
-        return nullcontext()
-    cudnn = torch.backends.cudnn
-    flags: AbstractContextManager[None] = cudnn.flags(
-        enabled=cudnn.enabled, benchmark=cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False
-    )
-    return flags

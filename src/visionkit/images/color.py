@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from functools import lru_cache
 from io import BytesIO
 from typing import Any, Final
@@ -12,8 +11,7 @@ import numpy.typing as npt
 from PIL import Image, ImageCms
 
 from ..errors import ImageDecodeError
-
-_log = logging.getLogger("visionkit")
+from ..log import log
 
 _SPACE: Final = {"RGB": "RGB", "L": "GRAY", "CMYK": "CMYK"}
 """PIL mode → the colour space that its profile must be for."""
@@ -72,11 +70,11 @@ def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
     try:
         source = ImageCms.ImageCmsProfile(BytesIO(profile))
         if source.profile.xcolor_space.strip() != _SPACE[mode]:
-            _log.info("an embedded colour profile is for another colour space and was ignored")
+            log.info("an embedded colour profile is for another colour space and was ignored")
             return None
         transform = ImageCms.buildTransform(source, _srgb(), mode, "RGB")
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-        _log.info("an embedded colour profile is broken and was ignored")
+        log.info("an embedded colour profile is broken and was ignored")
         return None
     if mode == "CMYK":
         return transform

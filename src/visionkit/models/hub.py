@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ..errors import ModelNotFoundError, VisionkitError
+from ..log import log
 
-_log = logging.getLogger("visionkit")
 _OFFLINE = ("VISIONKIT_OFFLINE", "HF_HUB_OFFLINE")
 
 
@@ -44,7 +43,7 @@ def fetching(
         )
     if not cached:
         line = f"visionkit: fetching {name}{size} from {source}"
-        _log.info(line)
+        log.info(line)
         print(line, file=sys.stderr)  # noqa: T201 - nobody configures logging to learn of a download
     try:
         yield

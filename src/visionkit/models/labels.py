@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from ..errors import InputError
 
@@ -15,6 +15,8 @@ def check_labels(labels: Sequence[str]) -> tuple[str, ...]:
     """
     if isinstance(labels, str):
         raise InputError(f"labels must be a list of names, not the one string {labels!r}")
+    if not isinstance(labels, Iterable):
+        raise InputError(f"labels must be a list of names, not {labels!r}")
     names: tuple[object, ...] = tuple(labels)
     if not names:
         raise InputError("labels must name at least one class")

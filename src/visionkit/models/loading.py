@@ -143,7 +143,13 @@ def list_models(task: str | None = None) -> list[catalog.Entry]:
 
     Args:
         task: only those that do this: "classify", "embed", "embed_texts", "detect", "ask" or "generate".
+
+    Raises:
+        InputError: another task.
     """
+    known = sorted({c for b in backends() for c in b.capabilities})
+    if task is not None and task not in known:
+        raise InputError(f"task {task!r} is none; the tasks are {', '.join(known)}")
     named = {e.name.partition(":")[0] for e in catalog.CATALOG}
     others = [
         catalog.Entry(f"{b.prefix}:…", b.capabilities, "the model's own", 0.0, b.summary)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError, ModelLoadError
-from ..pipeline import Batch, Preprocess, choose_device, compute_dtype
+from ..pipeline import Batch, Preprocess, choose_device, compute_dtype, full_precision
 from .labels import check_labels
 
 if TYPE_CHECKING:
@@ -163,12 +163,8 @@ def _as_vectors(features: Any, name: str) -> Tensor:
 @contextmanager
 def inference(device: torch.device, speed: str) -> Iterator[None]:
     """No gradients; and for speed="exact" no TF32 in convolutions, which CUDA otherwise uses."""
-    with torch.inference_mode():
-        if speed == "exact" and device.type == "cuda":
-            with torch.backends.cudnn.flags(allow_tf32=False):
-                yield
-        else:
-            yield
+    with torch.inference_mode(), full_precision(device, speed):
+        yield
 
 
 def wrap_model(
@@ -200,6 +196,8 @@ def wrap_model(
     """
     if not isinstance(module, nn.Module):
         raise InputError(f"wrap_model takes a torch.nn.Module, not {type(module).__name__}")
+    if not isinstance(preprocess, Preprocess):
+        raise InputError(f"preprocess must be a vk.Preprocess, not {type(preprocess).__name__}")
     settings: dict[str, Any] = {
         "name": name or type(module).__name__,
         "preprocess": preprocess,

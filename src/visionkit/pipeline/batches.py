@@ -85,7 +85,8 @@ class Batches(Iterator[Batch]):
         speed: str = "default",
         on_error: Literal["raise", "return"] = "raise",
     ) -> None:
-        if batch_size < 1:
+        size: object = batch_size
+        if not isinstance(size, int) or size < 1:
             raise InputError(f"batch_size {batch_size} must be at least 1")
         if on_error not in ("raise", "return"):
             raise InputError(f"on_error {on_error!r} must be 'raise' or 'return'")

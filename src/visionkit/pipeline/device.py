@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import AbstractContextManager, nullcontext
 from typing import Final
 
 import torch
@@ -41,6 +42,17 @@ def check_speed(speed: str) -> None:
     """
     if speed not in SPEEDS:
         raise InputError(f"speed {speed!r} is not offered; choose one of {', '.join(map(repr, SPEEDS))}")
+
+
+def full_precision(device: torch.device, speed: str) -> AbstractContextManager[None]:
+    """For speed="exact" on CUDA: no TF32 in convolutions, which it otherwise uses; else nothing."""
+    if speed != "exact" or device.type != "cuda":
+        return nullcontext()
+    cudnn = torch.backends.cudnn
+    flags: AbstractContextManager[None] = cudnn.flags(  # it would switch off what is not named
+        enabled=cudnn.enabled, benchmark=cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False
+    )
+    return flags
 
 
 def compute_dtype(device: torch.device, speed: str) -> torch.dtype:

@@ -40,9 +40,9 @@ class Preprocess:
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
 
     def __post_init__(self) -> None:
-        width, height = self.size_wh
-        if width < 1 or height < 1:
-            raise InputError(f"size_wh {self.size_wh} must be two positive numbers of pixels")
+        size: Any = self.size_wh
+        if not isinstance(size, tuple) or len(size) != 2 or not all(isinstance(s, int) and s > 0 for s in size):
+            raise InputError(f"size_wh {size!r} must be width and height, two positive whole numbers of pixels")
         if self.resize not in _RESIZES:
             raise InputError(f"resize {self.resize!r} must be one of {', '.join(_RESIZES)}")
         if self.interpolation not in _INTERPOLATIONS:

@@ -84,8 +84,8 @@ def as_sequence(inputs: Any) -> Sequence[Any]:
 
 
 def _refuse(inputs: Any) -> Sequence[Any]:
-    hint = "; give list(x)" if isinstance(inputs, Iterable) else ""
-    raise InputError(f"{describe(inputs)} is no input: give one, or a list, tuple or iterator of them{hint}")
+    hint = "list(x)" if isinstance(inputs, Iterable) else "one, or a list, tuple or iterator of them"
+    raise InputError(f"{describe(inputs)} is no input: give {hint}")
 
 
 def _stream(run: Runner[Any, T], inputs: Iterator[Any], on_error: OnError) -> Generator[T | Failure]:

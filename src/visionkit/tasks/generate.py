@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import secrets
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from ..errors import CapabilityError, Failure, InputError
 from ..images import describe
+from ..log import log
 from ..models.protocols import ImageGenerator
 from ..results import GeneratedImage, GeneratedImages, Recipe
 from .arguments import guidance, size_argument, text_argument, whole_number
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     import torch
 
 _MAX_SEED = 2**63 - 1
-_log = logging.getLogger("visionkit")
 
 
 @overload
@@ -210,7 +209,7 @@ def _one(model: ImageGenerator, prompt: str, *, seed: int, **settings: Any) -> G
     picture, used = model.generate_image(prompt, seed=seed, **settings)
     blocked = bool(used.get("blocked", False))
     if blocked:
-        _log.warning("%s: the model's safety checker blocked the picture of seed %d", model.name, seed)
+        log.warning("%s: the model's safety checker blocked the picture of seed %d", model.name, seed)
     said = {name: value for name, value in used.items() if name != "blocked"}
     recipe = Recipe.from_settings({"size_wh": picture.size, "seed": seed, **said}, model=model.name, prompt=prompt)
     return GeneratedImage(image=picture, recipe=recipe, blocked=blocked)

@@ -16,12 +16,19 @@ def resolve(model: object, task: str, *, device: str | torch.device | None = Non
     """A name becomes a shared loaded model, an object stays itself.
 
     Raises:
-        InputError: `device` or `speed` with an object, which has its own.
+        InputError: None, or an object that is no model; `device` or `speed` with an object, which has its own.
     """
     if isinstance(model, (str, os.PathLike)):
         return load_cached(model, task=task, device=device, speed=speed)
     if model is None:
         raise InputError(f"{task} has no default model: give model=, a name such as those of vk.list_models({task!r})")
+    if not hasattr(model, "name"):
+        hint = (
+            "wrap it first: vk.wrap_model(module, preprocess=…)"
+            if hasattr(model, "state_dict")
+            else ("give a name, a saved folder, or what vk.load_model gives")
+        )
+        raise InputError(f"model={type(model).__name__} is no model: {hint}")
     if device is not None or speed != "default":
         raise InputError("device= and speed= go with a model's name; a model object has its own, given to load_model")
     return model

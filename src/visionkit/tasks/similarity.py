@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
@@ -11,6 +10,7 @@ import numpy.typing as npt
 
 from ..errors import CapabilityError, Failure, InputError
 from ..images import Source
+from ..log import log
 from .driver import Many, OnError, Runner, answer, as_sequence
 from .local import over_batches
 from .resolve import resolve
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = "open_clip:ViT-B-32/laion2b_s34b_b79k"
 Cosines: TypeAlias = npt.NDArray[np.float32]
-
-_log = logging.getLogger("visionkit")
 
 
 @overload  # an open file is one source, though Python calls it an iterator
@@ -126,5 +124,5 @@ def _runner(model: Any, texts: list[str], batch_size: int | None) -> Runner[Sour
 def _row(outcome: Cosines | Failure, columns: int) -> Cosines:
     if not isinstance(outcome, Failure):
         return outcome
-    _log.warning("similarity: a row of NaN for %r", outcome)
+    log.warning("similarity: a row of NaN for %r", outcome)
     return np.full(columns, np.nan, np.float32)

@@ -12,7 +12,7 @@ from typing import TypeAlias
 from sklearn.model_selection import train_test_split
 
 from ..errors import InputError, TrainingError
-from ..images import Source, find_images, is_single
+from ..images import Source, describe, find_images, is_single
 from ..models.labels import check_labels
 
 Data: TypeAlias = "str | os.PathLike[str] | Iterable[tuple[Source, str]]"
@@ -53,9 +53,12 @@ def read_data(data: Data) -> Labelled:
         InputError: not pairs, or a label that is no name.
         TrainingError: no pictures, or fewer than two classes.
     """
-    labelled = _from_folder(data) if isinstance(data, (str, os.PathLike)) else _from_pairs(data)
+    if isinstance(data, (str, os.PathLike)):
+        labelled, wanted = _from_folder(data), f": {describe(data)} must hold a folder of pictures for each class"
+    else:
+        labelled, wanted = _from_pairs(data), ""
     if not len(labelled):
-        raise TrainingError("there are no pictures to learn from")
+        raise TrainingError(f"there are no pictures to learn from{wanted}")
     if len(labelled.classes) < 2:
         raise TrainingError(f"there is one class only, {labelled.classes[0]!r}: a classifier needs two at least")
     return labelled

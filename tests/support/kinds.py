@@ -91,7 +91,7 @@ KINDS = [
     Kind("tuned head", tuned, ("classify", "embed", "fine_tune")),
     Kind(
         "open_clip",
-        lambda request: f"open_clip:{request.getfixturevalue('clip_folder')}",
+        lambda request: f"open_clip:{request.getfixturevalue('tiny_folder')}",
         ("classify", "embed", "similarity", "embed_texts", "fine_tune"),
         ZERO_SHOT,
     ),
