@@ -156,9 +156,9 @@ def test_what_is_no_container_of_texts_is_refused(tiny):
         embed_texts({"a", "b"}, model=tiny)
     with pytest.raises(InputError, match=r"<int> is no input"):
         embed_texts(3, model=tiny)
-    with pytest.raises(InputError, match=r"batch_size 0 must be at least 1"):
+    with pytest.raises(InputError, match=r"batch_size=0 must be a whole number of at least 1"):
         embed_texts("a", model=tiny, batch_size=0)
-    with pytest.raises(InputError, match=r"batch_size 0 must be at least 1"):
+    with pytest.raises(InputError, match=r"batch_size=0 must be a whole number of at least 1"):
         embed([], model=tiny, batch_size=0)
 
 

@@ -156,5 +156,7 @@ def test_a_model_that_cannot_detect(photos):
     classifier = load_model("visionkit:simple_cnn")
     with pytest.raises(CapabilityError, match="visionkit:simple_cnn cannot detect"):
         detect(photos[0], model=classifier)
-    with pytest.raises(CapabilityError, match="object cannot detect"):
+    with pytest.raises(
+        InputError, match="model=object is no model: give a name, a saved folder, or what vk.load_model gives"
+    ):
         detect(photos[0], model=object())

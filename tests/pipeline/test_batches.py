@@ -239,8 +239,8 @@ def test_one_picture_needs_no_thread():
 @pytest.mark.parametrize(
     ("sources", "options", "message"),
     [
-        ([], {"batch_size": 0}, "batch_size 0 must be at least 1"),
-        ([], {"batch_size": -3}, "batch_size -3 must be at least 1"),
+        ([], {"batch_size": 0}, "batch_size=0 must be a whole number of at least 1"),
+        ([], {"batch_size": -3}, "batch_size=-3 must be a whole number of at least 1"),
         ([], {"workers": 0}, "workers 0 must be at least 1, or None for one for each core"),
         ([], {"workers": -1}, "workers -1 must be at least 1"),
         ([], {"on_error": "ignore"}, "on_error 'ignore' must be 'raise' or 'return'"),

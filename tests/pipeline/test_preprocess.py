@@ -109,8 +109,8 @@ def test_json_and_back(preprocess):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"size_wh": (0, 5)}, r"size_wh \(0, 5\) must be two positive numbers of pixels"),
-        ({"size_wh": (5, -1)}, r"size_wh \(5, -1\) must be two positive numbers"),
+        ({"size_wh": (0, 5)}, r"size_wh \(0, 5\) must be width and height, two positive whole"),
+        ({"size_wh": (5, -1)}, r"size_wh \(5, -1\) must be width and height, two positive whole"),
         ({"resize": "longest"}, "resize 'longest' must be one of shortest, squash, letterbox"),
         ({"interpolation": "area"}, "interpolation 'area' must be one of nearest, bilinear, bicubic"),
         ({"resize": "squash", "resize_to": 8}, "resize_to goes with resize='shortest' and is a positive number"),
@@ -131,7 +131,7 @@ def test_impossible_fields(fields, message):
     [
         ({"size_wh": [8, 8], "colour": "bgr"}, "this is no Preprocess: .*colour"),
         ({"resize": "squash"}, "this is no Preprocess: .*size_wh"),
-        ({"size_wh": [8, 0]}, "must be two positive numbers"),
+        ({"size_wh": [8, 0]}, "must be width and height, two positive whole"),
     ],
     ids=str,
 )

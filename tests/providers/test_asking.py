@@ -128,8 +128,8 @@ def test_a_schema_that_is_none(model, schema, text):
 def test_models_that_are_none(model):
     with pytest.raises(InputError, match="ask has no default model, since hosted models cost money: give model="):
         ask(pixels(10), "What?")
-    with pytest.raises(CapabilityError, match="SimpleNamespace cannot answer questions"):
-        ask(pixels(10), "What?", model=SimpleNamespace())
+    with pytest.raises(CapabilityError, match="mine cannot answer questions"):
+        ask(pixels(10), "What?", model=SimpleNamespace(name="mine"))
     with pytest.raises(CapabilityError, match="cannot ask"):
         ask(pixels(10), "What?", model="visionkit:efficientnet_lite0")
     with pytest.raises(InputError, match="max_tokens=0 must be"):

@@ -77,7 +77,11 @@ def models(
     from ..models import list_models
     from .output import model_lines
 
-    for line in model_lines(list_models(task)):
+    try:
+        entries = list_models(task)
+    except VisionkitError as err:
+        _refuse(err)
+    for line in model_lines(entries):
         typer.echo(line)
 
 

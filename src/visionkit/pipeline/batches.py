@@ -87,7 +87,7 @@ class Batches(Iterator[Batch]):
     ) -> None:
         size: object = batch_size
         if not isinstance(size, int) or size < 1:
-            raise InputError(f"batch_size {batch_size} must be at least 1")
+            raise InputError(f"batch_size={batch_size!r} must be a whole number of at least 1")
         if on_error not in ("raise", "return"):
             raise InputError(f"on_error {on_error!r} must be 'raise' or 'return'")
         if workers is not None and workers < 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Self
 
 import numpy as np
-from pydantic import model_validator
+from pydantic import field_validator, model_validator
 
 from .values import FailureField, Float32Array, Result
 
@@ -23,6 +23,11 @@ class Embeddings(Result):
     vectors: Float32Array
     sources: tuple[str, ...]
     failures: tuple[FailureField, ...] = ()
+
+    @field_validator("vectors")
+    @classmethod
+    def _no_rows(cls, vectors: Float32Array) -> Float32Array:
+        return vectors if vectors.size or vectors.ndim != 1 else vectors.reshape(0, 0)  # JSON has no width for no rows
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -96,7 +96,7 @@ def embed_texts(
 ) -> Any:
     """Turns each text into a vector that can be compared with those that `embed` makes of pictures by the same model.
 
-    Texts go in as they are: no prompt is put around them. What exceeds the model's context (CLIP: 77 tokens) is cut off.
+    Texts go in as they are: no prompt is put around them. What exceeds the model's context (CLIP: 77 tokens) is cut.
 
     Args:
         texts: one string, a sequence of them, or an iterator.

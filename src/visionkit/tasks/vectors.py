@@ -112,5 +112,5 @@ def check_batch_size(batch_size: int | None, default: int) -> int:
         InputError: below 1.
     """
     if batch_size is not None and batch_size < 1:
-        raise InputError(f"batch_size {batch_size} must be at least 1")
+        raise InputError(f"batch_size={batch_size!r} must be a whole number of at least 1")
     return default if batch_size is None else batch_size
