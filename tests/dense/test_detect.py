@@ -144,7 +144,7 @@ def test_a_threshold_that_is_no_score(detector, photos, threshold):
 
 
 def test_arguments_are_checked_at_the_call(detector, photos):
-    with pytest.raises(InputError, match="batch_size 0"):
+    with pytest.raises(InputError, match="batch_size=0"):
         detect(iter(photos), model=detector, batch_size=0)
     with pytest.raises(InputError, match="device= and speed= go with a model's name"):
         detect(photos[0], model=detector, device="cpu")

@@ -243,5 +243,8 @@ def connect(vendor):
         return models[-1]
 
     yield make
+    for thread in threading.enumerate():  # of an iterator that was left: its question is still under way
+        if thread.name.startswith("visionkit-hosted"):
+            thread.join(30)
     for model in models:
         model.close()
