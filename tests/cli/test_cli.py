@@ -12,7 +12,8 @@ import visionkit
 
 
 def run(*arguments):
-    return subprocess.run([sys.executable, "-m", "visionkit", *map(str, arguments)], capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "visionkit", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module")
