@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from ..errors import InputError, ModelLoadError, VisionkitError
 from ..extras import require
+from ..models.forms import Form, Forms, inference
 from ..models.hub import fetching
-from ..models.wrap import inference
-from ..pipeline import Batch, Preprocess, choose_device, compute_dtype
+from ..pipeline import Batch, Preprocess, choose_device
 from .open_clip_names import Recipe, Remote, ahead, cached_file, read_name
 
 PROMPTS: Final = ("a photo of a {}.",)
@@ -32,10 +32,11 @@ class OpenClipModel:
 
     Attributes:
         name: what results call it.
-        module: the whole network, both towers, in evaluation mode, on `device`.
+        module: the whole network, both towers, plain float32, in evaluation mode, on `device`. What runs is its form:
+            see `models.forms`.
         preprocess: how it wants its pictures, from the model's own configuration.
         device: where it runs.
-        speed: "default" or "exact".
+        speed: "default", "fast" or "exact"; see `load_model`.
         score_activation: "sigmoid" for models trained so (SigLIP: those with a bias), else "softmax".
         prompts: templates for labels.
     """
@@ -54,7 +55,8 @@ class OpenClipModel:
         self.preprocess = preprocess
         self.device = device
         self.speed = speed
-        self.module = _in_precision(module.to(device), compute_dtype(device, speed)).eval()
+        self.module = module.to(device).float().eval()
+        self._forms = Forms(device, speed)
         self.score_activation: Literal["softmax", "sigmoid"] = "sigmoid" if _has_bias(module) else "softmax"
         self.prompts = PROMPTS
         self._recipe = recipe
@@ -72,9 +74,8 @@ class OpenClipModel:
 
     def image_features(self, batch: Batch) -> Tensor:
         """Float32 (N, D), of any length; the image tower's output."""
-        encode: Any = self.module.encode_image
         with inference(self.device, self.speed):
-            features: Tensor = encode(batch.pixels).float()
+            features: Tensor = self._form().run(_encode_image, batch.pixels)[0].float()
         return features
 
     def text_features(self, texts: Sequence[str]) -> Tensor:
@@ -84,14 +85,18 @@ class OpenClipModel:
             ModelNotFoundError: the tokenizer is neither here nor to be fetched.
             ModelLoadError: its files are broken.
         """
-        encode: Any = self.module.encode_text
         with _tokenizing:
             if self._tokenizer is None:
                 self._tokenizer = _make_tokenizer(self._recipe, self.name)
             tokens = self._tokenizer(list(texts))
         with inference(self.device, self.speed):
-            features: Tensor = encode(tokens.to(self.device)).float()
+            network: Any = self._form().module
+            features: Tensor = network.encode_text(tokens.to(self.device)).float()
         return features
+
+    def _form(self) -> Form:
+        width, height = self.preprocess.size_wh
+        return self._forms.of(self.module, None, (3, height, width), _encode_image)
 
     def architecture(self) -> dict[str, Any]:
         """See `Savable`: the whole configuration, so that neither the folder nor open_clip's table is needed again."""
@@ -121,7 +126,7 @@ def load(
             folder in the hub's layout: `open_clip_config.json` with `open_clip_model.safetensors` or
             `open_clip_pytorch_model.bin`.
         device: see `choose_device`.
-        speed: "default" or "exact".
+        speed: "default", "fast" or "exact"; see `load_model`.
         pretrained: False: random weights, and nothing is fetched.
         config: builds the network of this configuration, in the layout of `open_clip_config.json`, whatever the name.
 
@@ -242,13 +247,8 @@ def _three(value: Any) -> tuple[float, ...]:
     return tuple(float(v) for v in value) if isinstance(value, (list, tuple)) else (float(value),) * 3
 
 
-def _in_precision(module: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """The network in a precision; its scale and bias stay float32: in half precision 100 would become 98.9."""
-    kept = {n: p.data.float() for n, p in module.named_parameters(recurse=False) if n in ("logit_scale", "logit_bias")}
-    module.to(dtype)
-    for name, value in kept.items():
-        module.get_parameter(name).data = value
-    return module
+def _encode_image(network: Any, _: None, pixels: Tensor) -> tuple[Any]:
+    return (network.encode_image(pixels),)
 
 
 def _has_bias(module: Any) -> bool:

@@ -44,7 +44,7 @@ def load(
     Args:
         name: "efficientnet_lite0" or "simple_cnn".
         device: see `choose_device`.
-        speed: "default" or "exact".
+        speed: "default", "fast" or "exact"; see `load_model`.
         pretrained: with ImageNet weights, where there are some; `simple_cnn` has none, so its weights are random.
         num_classes: of `simple_cnn` (10 by default), or of an untrained network.
         in_channels: of `simple_cnn`.

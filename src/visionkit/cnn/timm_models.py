@@ -6,44 +6,37 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
 from ..errors import InputError, ModelLoadError, ModelNotFoundError
 from ..extras import require
 from ..models.catalog import nearest
 from ..models.hub import fetching, is_cached
-from ..models.wrap import ModuleClassifier, ModuleEmbedder, inference
-from ..pipeline import Batch, Preprocess, choose_device
+from ..models.wrap import ModuleClassifier, ModuleEmbedder
+from ..pipeline import Preprocess, choose_device
 from .imagenet import imagenet_labels
 
 if TYPE_CHECKING:
-    from torch import nn
+    import torch
+    from torch import Tensor, nn
+
+    from ..models.tap import Tap
 
 _RESIZES = {"center": "shortest", "squash": "squash"}
 
 
-class TimmEmbedder(ModuleEmbedder):
-    """A timm model whose features are what its head sees, after pooling."""
+class _TimmForward:
+    """Timm's own two steps, which every model of its has."""
 
-    def image_features(self, batch: Batch) -> Tensor:
-        """Timm's `forward_head(…, pre_logits=True)`, float32 (N, D)."""
-        return _pooled(self, batch)
-
-
-class TimmClassifier(ModuleClassifier):
-    """A timm model with its class head."""
-
-    def image_features(self, batch: Batch) -> Tensor:
-        """Timm's `forward_head(…, pre_logits=True)`, float32 (N, D)."""
-        return _pooled(self, batch)
+    def _forward(self, module: Any, tap: Tap, pixels: Tensor) -> tuple[Any, Any]:  # noqa: ARG002 - as the class above
+        maps = module.forward_features(pixels)
+        return module.forward_head(maps), module.forward_head(maps, pre_logits=True)
 
 
-def _pooled(model: ModuleEmbedder, batch: Batch) -> Tensor:
-    network: Any = model.module
-    with inference(model.device, model.speed):
-        features: Tensor = network.forward_head(network.forward_features(batch.pixels), pre_logits=True)
-        return features.float()
+class TimmEmbedder(_TimmForward, ModuleEmbedder):
+    """A timm model whose features are what its head sees, after pooling: `forward_head(…, pre_logits=True)`."""
+
+
+class TimmClassifier(_TimmForward, ModuleClassifier):
+    """A timm model with its class head; its features are what the head sees, `forward_head(…, pre_logits=True)`."""
 
 
 def load(
@@ -61,7 +54,7 @@ def load(
         name: an architecture with or without a tag ("resnet50.a1_in1k"), or a folder in the layout of timm's hub
             (`config.json`, `model.safetensors`).
         device: see `choose_device`.
-        speed: "default" or "exact".
+        speed: "default", "fast" or "exact"; see `load_model`.
         pretrained: with its weights, fetched once; False: random weights, nothing is fetched.
         num_classes: of random weights; 0: features only.
         data_config: in place of timm's own, for random weights: input_size, crop_pct, mean, std, interpolation.

@@ -31,7 +31,7 @@ def load(
     Args:
         name: as `torchvision.models.list_models` has it: "resnet50".
         device: see `choose_device`.
-        speed: "default" or "exact".
+        speed: "default", "fast" or "exact"; see `load_model`.
         pretrained: with ImageNet weights, fetched once; False: random weights, nothing is fetched.
         num_classes: of random weights.
 

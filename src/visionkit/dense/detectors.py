@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Final
 from ..errors import CapabilityError, ModelLoadError
 from ..extras import require
 from ..models.catalog import CATALOG
+from ..models.forms import inference
 from ..models.protocols import Boxes
 from ..models.snapshots import model_folder
-from ..models.wrap import inference
 from ..pipeline import Batch, choose_device, compute_dtype
 from .processors import prove, read_preprocess
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import copy
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import InputError, ModelLoadError
-from ..pipeline import Batch, Preprocess, choose_device, compute_dtype, full_precision
+from ..pipeline import Batch, Preprocess, choose_device
+from .forms import Forms, inference
 from .labels import check_labels
+from .tap import Tap
 
 if TYPE_CHECKING:
     from .protocols import Classifier, ImageEmbedder
@@ -28,10 +28,11 @@ class ModuleEmbedder:
 
     Attributes:
         name: what results call it.
-        module: the module, in evaluation mode, on `device`.
+        module: the module, plain float32, in evaluation mode, on `device`: to train, save and look into. What runs is
+            its form: see `models.forms`.
         preprocess: how it wants its pictures.
         device: where it runs.
-        speed: "default" or "exact".
+        speed: "default", "fast" or "exact".
     """
 
     def __init__(
@@ -49,16 +50,27 @@ class ModuleEmbedder:
         self.preprocess = preprocess
         self.device = device
         self.speed = speed
-        self.module = module.to(device, compute_dtype(device, speed)).eval()
+        self.module = module.to(device).float().eval()
+        self._forms = Forms(device, speed)
         self._tap = Tap(self.module, features)
         self._features = features
         self._built_by = built_by
 
     def image_features(self, batch: Batch) -> Tensor:
         """What the features' layer gives, float32 (N, D); the module's output where it has no `Linear`."""
-        with inference(self.device, self.speed), self._tap as seen:
-            output = self.module(batch.pixels)
-            return _as_vectors(seen.get("value", output), self.name)
+        return _as_vectors(self._run(batch)[1], self.name)
+
+    def _run(self, batch: Batch) -> tuple[Any, Any]:
+        with inference(self.device, self.speed):
+            form = self._forms.of(self.module, self._tap, tuple(batch.pixels.shape[1:]), self._forward)
+            output, features = form.run(self._forward, batch.pixels)
+        return output, features
+
+    def _forward(self, module: Any, tap: Tap, pixels: Tensor) -> tuple[Any, Any]:
+        """What the module gives for pixels, and the features."""
+        with tap as seen:
+            output = module(pixels)
+        return output, seen.get("value", output)
 
     def architecture(self) -> dict[str, Any]:
         """See `Savable`: how it was built; a module of the user's own can only be given again."""
@@ -96,59 +108,13 @@ class ModuleClassifier(ModuleEmbedder):
         Raises:
             ModelLoadError: the module does not give one number for each label.
         """
-        with inference(self.device, self.speed):
-            logits = self.module(batch.pixels)
+        logits = self._run(batch)[0]
         if not isinstance(logits, Tensor) or logits.shape != (len(batch), len(self.labels)):
             got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
             raise ModelLoadError(
                 f"{self.name} gives {got} for {len(batch)} pictures, but there are {len(self.labels)} labels"
             )
         return logits.float()
-
-
-class Tap:
-    """Catches the output of a named layer, or what enters the last `Linear`, while it is entered.
-
-    Each thread catches its own, so that verbs may share a model. A deep copy of the module gets a tap of its own.
-    """
-
-    def __init__(self, module: nn.Module, layer: str | None) -> None:
-        self._local = threading.local()
-        layers = dict(module.named_modules())
-        if layer is not None:
-            if layer not in layers:
-                known = ", ".join(list(layers)[1:9])
-                raise InputError(f"features={layer!r} is no layer of the module; its first are: {known}")
-            layers[layer].register_forward_hook(self._keep_output)
-            return
-        linears = [m for m in layers.values() if isinstance(m, nn.Linear)]
-        if linears:
-            linears[-1].register_forward_pre_hook(self._keep_input)
-
-    def _keep_output(self, _: nn.Module, __: Any, output: Any) -> None:
-        self._keep(output)
-
-    def _keep_input(self, _: nn.Module, args: tuple[Any, ...]) -> None:
-        self._keep(args[0])
-
-    def _keep(self, value: Any) -> None:
-        seen = getattr(self._local, "seen", None)
-        if seen is not None:
-            seen["value"] = value
-
-    def __enter__(self) -> dict[str, Any]:
-        seen: dict[str, Any] = {}
-        self._local.seen = seen
-        return seen
-
-    def __exit__(self, *_: object) -> None:
-        self._local.seen = None
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Tap:
-        twin = Tap.__new__(Tap)
-        memo[id(self)] = twin
-        twin._local = threading.local()  # noqa: SLF001 - a twin of this very class
-        return twin
 
 
 def _as_vectors(features: Any, name: str) -> Tensor:
@@ -158,13 +124,6 @@ def _as_vectors(features: Any, name: str) -> Tensor:
         got = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
         raise ModelLoadError(f"the features of {name} are {got}, not (N, D); name another layer with features=")
     return features.float()
-
-
-@contextmanager
-def inference(device: torch.device, speed: str) -> Iterator[None]:
-    """No gradients; and for speed="exact" no TF32 in convolutions, which CUDA otherwise uses."""
-    with torch.inference_mode(), full_precision(device, speed):
-        yield
 
 
 def wrap_model(
@@ -189,7 +148,7 @@ def wrap_model(
             labels the module's output itself.
         name: what results call it; by default the class's name.
         device: see `pipeline.choose_device`.
-        speed: "default" or "exact".
+        speed: "default", "fast" or "exact"; see `load_model`.
 
     Raises:
         InputError: labels that repeat or are empty; a layer that is none.

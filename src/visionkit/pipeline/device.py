@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import platform
 from contextlib import AbstractContextManager, nullcontext
+from functools import lru_cache
 from typing import Final
 
 import torch
 
 from ..errors import InputError
 
-SPEEDS: Final = ("default", "exact")
+SPEEDS: Final = ("default", "exact", "fast")
 
 
 def choose_device(device: str | torch.device | None = None) -> torch.device:
@@ -56,10 +58,26 @@ def full_precision(device: torch.device, speed: str) -> AbstractContextManager[N
 
 
 def compute_dtype(device: torch.device, speed: str) -> torch.dtype:
-    """The precision of the forward pass: half on a GPU by default, float32 on a CPU or with speed="exact"."""
+    """The precision of a batch's pixels: half on a GPU by default, float32 on a CPU or with speed="exact"."""
     check_speed(speed)
     if speed == "exact" or device.type == "cpu":
         return torch.float32
     if device.type == "cuda" and torch.cuda.is_bf16_supported():
         return torch.bfloat16
     return torch.float16
+
+
+def weights_dtype(device: torch.device, speed: str) -> torch.dtype:
+    """The precision of a module's weights: `compute_dtype`, but for speed="fast" on a CPU bfloat16, where it has it."""
+    if speed == "fast" and device.type == "cpu" and has_bfloat16():
+        return torch.bfloat16
+    return compute_dtype(device, speed)
+
+
+@lru_cache(maxsize=1)
+def has_bfloat16() -> bool:
+    """Whether the processor multiplies bfloat16 itself; where it must be emulated, float32 is faster."""
+    if platform.machine().lower() in ("x86_64", "amd64"):
+        features: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # older torch has it not
+        return any(features.get(name) for name in ("avx512_bf16", "amx_bf16"))
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  # noqa: SLF001 - torch has no public question

@@ -1,0 +1,193 @@
+"""The form in which a module runs: a folded, laid out or rounded copy of it, proven equal before it is used.
+
+The module itself stays plain float32, for training, saving and looking into.
+"""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import Any, Final, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from ..log import log
+from ..pipeline.device import compute_dtype, full_precision, weights_dtype
+from .fold import conv_norm_pairs, fold
+
+TOLERANCE: Final = 1e-4
+"""The largest difference between a form in float32 and its module, relative to the largest output."""
+HALF_TOLERANCE: Final = 0.1
+"""The same for half precision: only what breaks is refused, the measured differences are below 0.02."""
+
+Forward: TypeAlias = Callable[[Any, Any, Tensor], tuple[Any, ...]]
+"""Runs a module: (module, its tap, pixels) → outputs, all that the model will ask of it."""
+
+_exactly: ContextVar[bool] = ContextVar("visionkit_exactly", default=False)
+
+
+@contextmanager
+def exactly() -> Iterator[None]:
+    """Within it, in this thread, every model of a module answers as with speed="exact", whatever its own is."""
+    token = _exactly.set(True)
+    try:
+        yield
+    finally:
+        _exactly.reset(token)
+
+
+@contextmanager
+def inference(device: torch.device, speed: str) -> Iterator[None]:
+    """No gradients; and for speed="exact" no TF32 in convolutions, which CUDA otherwise uses."""
+    with torch.inference_mode(), full_precision(device, "exact" if _exactly.get() else speed):
+        yield
+
+
+@dataclass(frozen=True)
+class Form:
+    """A module ready to run.
+
+    Attributes:
+        module: the plain one, or a copy.
+        tap: the one that listens to `module`.
+        dtype: of its weights, and so of its pixels.
+        layout: the memory format of its pixels.
+    """
+
+    module: nn.Module
+    tap: Any
+    dtype: torch.dtype = torch.float32
+    layout: torch.memory_format = torch.contiguous_format
+
+    def run(self, forward: Forward, pixels: Tensor) -> tuple[Any, ...]:
+        """Runs `forward` over pixels (N, C, H, W) of any precision and layout."""
+        return forward(self.module, self.tap, pixels.to(dtype=self.dtype, memory_format=self.layout))
+
+
+class Forms:
+    """Makes the form of a module at its first use, and again when the module has changed since.
+
+    A change is seen by the tensors' version counters, so all that optimizers, `load_state_dict` and operations in place
+    do; what is written through `tensor.data`, which torch does not count, is not.
+
+    On a CPU, speed="default" folds batch normalisation into the convolutions before it and lays tensors out
+    channels-last; "fast" also rounds the weights to bfloat16, where the processor has it. On a GPU both are half
+    precision. "exact" is the module itself.
+    """
+
+    def __init__(self, device: torch.device, speed: str) -> None:
+        compute_dtype(device, speed)  # refuses an unknown speed now
+        self._device = device
+        self._speed = speed
+        self._lock = threading.Lock()
+        self._made: tuple[_State, Form] | None = None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Forms:
+        return Forms(self._device, self._speed)  # of another module: made anew when it is needed
+
+    def of(self, module: nn.Module, tap: Any, shape: tuple[int, ...], forward: Forward) -> Form:
+        """The form of a module that takes pixels of `shape` (C, H, W); call it within `inference`."""
+        if self._speed == "exact" or _exactly.get():
+            return Form(module, tap)
+        state = _State(module)
+        made = self._made
+        if made is None or made[0] != state:
+            with self._lock:
+                made = self._made
+                if made is None or made[0] != state:
+                    self._made = None  # its memory goes before the next copy is made
+                    made = self._made = (state, self._make(module, tap, shape, forward))
+        return made[1]
+
+    def _make(self, module: nn.Module, tap: Any, shape: tuple[int, ...], forward: Forward) -> Form:
+        dtype = weights_dtype(self._device, self._speed)
+        if self._speed == "fast" and dtype == torch.float32:
+            _say_no_bfloat16()
+        generator = torch.Generator().manual_seed(0)
+        pixels = torch.randn((1, *shape), generator=generator).to(self._device)
+        plain = Form(module, tap)
+        folds = self._device.type == "cpu"
+        form = _folded(plain, forward, pixels) if folds else plain
+        if dtype == torch.float32:
+            return form
+        rounded = _rounded(form, forward, pixels, dtype, plain=form is plain)
+        if rounded is None:
+            rounded = _folded(plain, forward, pixels) if folds else plain
+        return rounded
+
+
+class _State:
+    """What a module is made of, at this moment; keeps it alive, so that no address is used twice."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self._modules = list(module.modules())
+        self._tensors = [*module.parameters(), *module.buffers()]
+        self._key = (
+            *((id(m), len(m._forward_hooks) + len(m._forward_pre_hooks)) for m in self._modules),  # noqa: SLF001
+            *((id(t), t.data_ptr(), -1 if t.is_inference() else t._version) for t in self._tensors),  # noqa: SLF001
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _State) and self._key == other._key
+
+    __hash__ = None  # type: ignore[assignment]  # it is compared, never looked up
+
+
+def _folded(plain: Form, forward: Forward, pixels: Tensor) -> Form:
+    """A copy with folded batch normalisation in channels-last layout; less of it, or `plain`, where that is unequal."""
+    convolutions = sum(isinstance(m, nn.Conv2d) for m in plain.module.modules())
+    if convolutions < 2:  # a transformer's one patch embedding gains nothing
+        return plain
+    for folds, layout in ((True, torch.channels_last), (True, torch.contiguous_format), (False, torch.channels_last)):
+        try:
+            module, tap = copy.deepcopy((plain.module, plain.tap))
+            module.eval()
+            pairs, expected = conv_norm_pairs(module, partial(forward, module, tap, pixels))
+            if folds:
+                fold(module, pairs)
+            form = Form(module.to(memory_format=layout), tap, torch.float32, layout)
+            if _equal(form.run(forward, pixels), expected, TOLERANCE):
+                return form
+        except Exception as err:  # noqa: BLE001 - a module of anyone's: what breaks the copy must not break the answer
+            log.debug("visionkit: a form of %s failed: %s", type(plain.module).__name__, err)
+    return plain
+
+
+def _rounded(form: Form, forward: Forward, pixels: Tensor, dtype: torch.dtype, *, plain: bool) -> Form | None:
+    """The form with weights in half precision; None, said so, where the module does not run in it."""
+    name = type(form.module).__name__
+    reason = "it gives no answer near that of float32"
+    try:
+        expected = form.run(forward, pixels)
+        module, tap = copy.deepcopy((form.module, form.tap)) if plain else (form.module, form.tap)
+        rounded = Form(module.eval().to(dtype), tap, dtype, form.layout)
+        if _equal(rounded.run(forward, pixels), expected, HALF_TOLERANCE):
+            return rounded
+    except Exception as err:  # noqa: BLE001 - as above
+        reason = f"{type(err).__name__}: {err}"
+    log.warning("visionkit: %s runs in float32, not in %s: %s", name, dtype, reason)
+    return None
+
+
+def _equal(ours: tuple[Any, ...], expected: tuple[Any, ...], tolerance: float) -> bool:
+    """Whether all outputs are tensors of the same shapes whose differences are small beside the largest value."""
+    for mine, theirs in zip(ours, expected, strict=True):
+        if not isinstance(mine, Tensor) or not isinstance(theirs, Tensor) or mine.shape != theirs.shape:
+            return False
+        if not theirs.numel() or not float((mine.float() - theirs).abs().max()) <= tolerance * float(
+            theirs.abs().max()
+        ):
+            return False
+    return True
+
+
+@lru_cache(maxsize=1)
+def _say_no_bfloat16() -> None:
+    """Once for each process."""
+    log.warning("visionkit: this processor has no bfloat16, so speed='fast' is speed='default' here")
