@@ -31,6 +31,8 @@ LAYERS = {
 }
 HOMES = {  # a heavy package → the only folders, or files, that may import it
     "PIL": {"images"},
+    "simplejpeg": {"images/fast.py"},
+    "kornia_rs": {"images/fast.py"},
     "matplotlib": {"results/figures.py"},
     "sklearn": {"results/metrics.py", "training"},
     "safetensors": {"models"},

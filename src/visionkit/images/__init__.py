@@ -7,6 +7,7 @@ from .drawing import draw_boxes
 from .find import find_images
 from .fit import Fit
 from .load import load_image
+from .pixels import load_array
 from .sheet import contact_sheet
 from .sources import Picture, Source, describe, is_single, is_tensor
 from .textchunk import read_png_text, write_png
@@ -25,6 +26,7 @@ __all__ = [
     "find_images",
     "is_single",
     "is_tensor",
+    "load_array",
     "load_image",
     "read_png_text",
     "write_png",

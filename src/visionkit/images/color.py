@@ -44,6 +44,11 @@ def to_srgb(image: Image.Image, name: str, background: tuple[int, ...]) -> Image
     return base
 
 
+def changes_colours(profile: bytes | None, mode: str) -> bool:
+    """Whether a picture of that mode and with that embedded profile looks otherwise in sRGB."""
+    return bool(profile) and _transform(profile, mode) is not None
+
+
 def _from_numbers(image: Image.Image, name: str, background: tuple[int, ...]) -> Image.Image:
     numbers = np.asarray(image)
     colours = _apply_profile(Image.fromarray(_to_8_bits(numbers, name)), image.info.get("icc_profile"))

@@ -86,24 +86,40 @@ def open_bytes(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Image.Im
         return Image.OPEN[kind][0](_Whole(data), "")
 
 
-def decode_bytes(data: bytes, name: str, max_pixels: int) -> Image.Image:
-    """Decodes an encoded picture, as it is stored: of any mode, not turned upright.
+def open_checked(data: bytes, name: str, max_pixels: int) -> Image.Image:
+    """As `open_bytes`, and its pixels may be decoded: there are not too many of them.
 
     Raises:
-        ImageDecodeError: as `open_bytes`, or the pixels are damaged or cut off.
-        ImageTooLargeError: too many pixels, scans or bytes of memory, found before decoding.
+        ImageDecodeError: as `open_bytes`, or a JPEG of more pixels than its bytes can hold.
+        ImageTooLargeError: too many pixels, scans or bytes of memory.
     """
     image = open_bytes(data, name, max_pixels)
     kind = image.format or ""
-    with image, _errors_of_ours(kind, name):
+    with _errors_of_ours(kind, name):
         check_size(image.size, name, max_pixels)
         check_memory(image.size, kind, image.mode, name, max_pixels)
         if kind in ("JPEG", "MPO"):
             check_jpeg(data, image.size, name)
+    return image
+
+
+def decode_opened(image: Image.Image, data: bytes, name: str) -> Image.Image:
+    """Decodes what `open_checked` opened, as it is stored: of any mode, not turned upright.
+
+    Raises:
+        ImageDecodeError: the pixels are damaged or cut off.
+        ImageTooLargeError: there is not enough memory.
+    """
+    with image, _errors_of_ours(image.format or "", name):
         image.load()
-        if kind == "PNG":
+        if image.format == "PNG":
             check_rows(image, data, name)
     return image
+
+
+def decode_bytes(data: bytes, name: str, max_pixels: int) -> Image.Image:
+    """Opens, checks and decodes an encoded picture: see `open_checked` and `decode_opened`."""
+    return decode_opened(open_checked(data, name, max_pixels), data, name)
 
 
 @contextmanager

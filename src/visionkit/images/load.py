@@ -71,31 +71,43 @@ def _colour(background: str) -> tuple[int, ...]:
 
 def _load(source: Source, name: str, background: tuple[int, ...], max_pixels: int) -> Picture:
     if isinstance(source, np.ndarray):
-        return _finish(picture_from_array(source, name, max_pixels), name, background)
+        return finish(picture_from_array(source, name, max_pixels), name, background)
     if is_tensor(source):
-        return _finish(picture_from_tensor(source, name, max_pixels), name, background)
+        return finish(picture_from_tensor(source, name, max_pixels), name, background)
     if isinstance(source, Image.Image):
         check_size(source.size, name, max_pixels)
         check_memory(source.size, source.format, source.mode, name, max_pixels)
-        return _finish(source, name, background)
+        return finish(source, name, background)
+    return finish(decode_bytes(bytes_of(source, name), name, max_pixels), name, background)
+
+
+def bytes_of(source: object, name: str) -> bytes:
+    """The encoded picture behind a source that is no array, tensor or PIL image, read once.
+
+    Raises:
+        SourceError: it is no source, or cannot be read.
+        ImageTooLargeError: it has too many bytes.
+    """
     if isinstance(source, (bytes, bytearray, memoryview)):
-        data = bytes(source)
-    elif isinstance(source, (str, os.PathLike)) or is_file_object(source):
-        data = read_bytes(source, name)
-    else:
-        raise SourceError(
-            f"cannot load {name}: an image is a path, a data: URI, bytes, a file object, a PIL image, "
-            f"an array or a tensor, not {type(source).__name__:.50}"
-        )
-    return _finish(decode_bytes(data, name, max_pixels), name, background)
+        return bytes(source)
+    if isinstance(source, (str, os.PathLike)) or is_file_object(source):
+        return read_bytes(source, name)
+    raise SourceError(
+        f"cannot load {name}: an image is a path, a data: URI, bytes, a file object, a PIL image, "
+        f"an array or a tensor, not {type(source).__name__:.50}"
+    )
 
 
-def _finish(image: Image.Image, name: str, background: tuple[int, ...]) -> Picture:
-    """Makes a picture upright and sRGB: always a new image, without the source's metadata."""
+def finish(image: Image.Image, name: str, background: tuple[int, ...]) -> Picture:
+    """Makes a picture upright and sRGB: always a new image, without the source's metadata.
+
+    Raises:
+        ImageDecodeError: its pixels are damaged, or of an unknown range.
+    """
     kind = f"{image.format} file" if image.format else "picture"
     try:
         image.load()
-        turn = _turn(image)
+        turn = turn_of(image)
         if turn is not None:
             image = image.transpose(turn)
         flat = to_srgb(image, name, background)
@@ -109,7 +121,7 @@ def _finish(image: Image.Image, name: str, background: tuple[int, ...]) -> Pictu
     return flat
 
 
-def _turn(image: Image.Image) -> Image.Transpose | None:
+def turn_of(image: Image.Image) -> Image.Transpose | None:
     """What turns the picture upright; a broken EXIF block says nothing, and is no reason to refuse the picture."""
     try:
         return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import replace
 from typing import Final
 
 import torch
@@ -12,9 +11,8 @@ from torch import Tensor
 
 from ..errors import Failure, InputError
 from ..images import Source
-from .batches import Batches
+from .batches import fitted
 from .preprocess import Preprocess
-from .tensors import to_uint8
 
 MAX_BYTES: Final = 4 * 2**30
 """What a data set may take in memory."""
@@ -39,13 +37,12 @@ def load_pixels(
             f"{len(sources)} pictures of {width}×{height} take {needed / 2**30:.1f} GB in memory, more than "
             f"{MAX_BYTES / 2**30:.0f}: train on fewer or smaller ones"
         )
-    raw = replace(preprocess, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
     pixels = torch.empty((len(sources), 3, height, width), dtype=torch.uint8, memory_format=torch.channels_last)
     kept: list[int] = []
     failures: list[Failure] = []
-    with closing(Batches(sources, raw, device="cpu", speed="exact", on_error="return")) as batches:
+    with closing(fitted(sources, preprocess)) as batches:
         for batch in batches:
-            pixels[len(kept) : len(kept) + len(batch)] = to_uint8(batch.pixels)
+            pixels[len(kept) : len(kept) + len(batch)] = batch.pixels
             kept.extend(batch.indices)
             failures.extend(batch.failures)
     return pixels[: len(kept)], tuple(kept), tuple(failures)

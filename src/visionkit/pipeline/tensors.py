@@ -29,13 +29,18 @@ def pixels_of(picture: Picture) -> Tensor:
     return torch.from_numpy(array).permute(2, 0, 1)
 
 
-def fit_pixels(pixels: Tensor, preprocess: Preprocess) -> Tensor:
+def fit_pixels(pixels: Tensor, preprocess: Preprocess, image_wh: tuple[int, int] | None = None) -> Tensor:
     """uint8 (3, H, W) → uint8 (3, height, width) of `preprocess`: resized with antialiasing, then cropped or padded.
 
     The resize is the one that torchvision's transforms do for such tensors, to the bit.
+
+    Args:
+        pixels: the upright picture.
+        preprocess: the model's.
+        image_wh: the picture's size where `pixels` was decoded smaller than it is.
     """
     height, width = pixels.shape[1:]
-    resized_wh = preprocess.resized_wh((width, height))
+    resized_wh = preprocess.resized_wh(image_wh or (width, height))
     left, top = preprocess.offset_xy(resized_wh)
     if resized_wh[0] * resized_wh[1] > _MOST_PIXELS:
         columns, resized_width, left = _middle(width, resized_wh[0], left, preprocess.size_wh[0])
@@ -84,12 +89,14 @@ def _place(pixels: Tensor, left: int, top: int, size_wh: tuple[int, int], fill: 
 
 
 def normalise(pixels: Tensor, mean: Sequence[float], std: Sequence[float], dtype: torch.dtype) -> Tensor:
-    """uint8 (N, 3, H, W) in 0–255 → `dtype` (N, 3, H, W) of that mean and std, on the same device."""
-    shape = (1, -1, 1, 1)
-    values = pixels.to(torch.float32).div_(255.0)
-    means = torch.tensor(mean, dtype=torch.float32, device=pixels.device).view(shape)
-    stds = torch.tensor(std, dtype=torch.float32, device=pixels.device).view(shape)
-    return values.sub_(means).div_(stds).to(dtype)
+    """uint8 (N, C, H, W) in 0–255 → `dtype` (N, C, H, W) of that mean and std, on the same device, channels last."""
+    count, channels, height, width = pixels.shape
+    rows = pixels.permute(0, 2, 3, 1).reshape(count * height, width * channels)
+    # One multiply-add over whole rows: over three channels that lie side by side it is four times slower.
+    scale = torch.tensor([1.0 / (255.0 * s) for s in std], device=pixels.device).repeat(width)
+    shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)], device=pixels.device).repeat(width)
+    values = torch.addcmul(shift, rows.float(), scale)
+    return values.view(count, height, width, channels).permute(0, 3, 1, 2).to(dtype)
 
 
 def to_uint8(values: Tensor) -> Tensor:
@@ -122,7 +129,7 @@ def to_tensor(
     """
     low, high = _checked_range(value_range, mean, std)
     pixels = pixels_of(load_image(image)).to(choose_device(device or "cpu"))[None]
-    values = normalise(pixels, (0.0,), (1.0,), torch.float32).mul_(high - low).add_(low)
+    values = pixels.to(torch.float32).div_(255.0).mul_(high - low).add_(low)
     if mean is not None and std is not None:
         values = values.sub_(_column(mean, values)).div_(_column(std, values))
     return values[0].contiguous()

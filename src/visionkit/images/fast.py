@@ -1,0 +1,107 @@
+"""Decoders that are faster than Pillow's, for the plain files that they read as Pillow does, pixel by pixel."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from ..log import log
+
+Array: TypeAlias = npt.NDArray[np.uint8]
+
+_JPEG_MODES: Final = {"RGB": "RGB", "L": "GRAY"}
+"""PIL mode → simplejpeg's colour space. CMYK is not here: whether its values are inverted, Pillow knows better."""
+
+_PNG_MODES: Final = {0: "mono", 2: "rgb", 6: "rgba"}
+"""PNG colour type → kornia-rs's mode, at 8 bits a sample."""
+
+_PNG_PLAIN: Final = frozenset(
+    (b"IHDR", b"IDAT", b"IEND", b"pHYs", b"tIME", b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"bKGD")
+)
+"""Chunks that change no pixel for Pillow (a profile is applied later). Text may hide an orientation, tRNS and acTL
+change what is seen."""
+
+_PNG_CHUNKS: Final = 20_000
+"""Chunks of a PNG that are looked at."""
+
+_PNG_PIXELS: Final = 2**23
+"""kornia-rs keeps Python's lock while it decodes, 0.01 s for a million pixels: other threads wait for no more than
+this."""
+
+_SCALES: Final = (8, 4, 2)
+"""Divisors at which libjpeg-turbo decodes; those between, such as 8/3, take it longer than a larger picture does."""
+
+
+def decode_fast(image: Image.Image, data: bytes, least_wh: tuple[int, int] | None) -> Array | None:
+    """Decodes what `open_checked` opened from `data`, as it is stored.
+
+    Args:
+        image: opened, checked and not decoded.
+        data: its file.
+        least_wh: a JPEG may be decoded at a half, a quarter or an eighth of its size, but no smaller than this;
+            None: at its size.
+
+    Returns:
+        (H, W, 3) RGB, (H, W, 1) grey or (H, W, 4) RGBA, writable; or None where Pillow is the one to decode, or to
+        say what is wrong.
+    """
+    try:
+        if image.format in ("JPEG", "MPO") and image.mode in _JPEG_MODES:
+            return _jpeg(image, data, least_wh)
+        if image.format == "PNG" and image.width * image.height <= _PNG_PIXELS and _is_plain_png(data):
+            return _png(image, data)
+    except Exception:  # noqa: BLE001 - kornia-rs raises Exception itself; Pillow decides whether the file is damaged
+        log.debug("a fast decoder refused a %s file", image.format)
+    return None
+
+
+def _jpeg(image: Image.Image, data: bytes, least_wh: tuple[int, int] | None) -> Array | None:
+    import simplejpeg
+
+    width, height = _decoded_wh(image.size, least_wh or image.size)
+    array: Array = simplejpeg.decode_jpeg(
+        data,
+        _JPEG_MODES[image.mode],
+        fastdct=False,
+        fastupsample=False,
+        min_width=width,
+        min_height=height,
+        strict=True,
+    )
+    return array if array.shape[:2] == (height, width) else None
+
+
+def _decoded_wh(image_wh: tuple[int, int], least_wh: tuple[int, int]) -> tuple[int, int]:
+    for scale in _SCALES:
+        width, height = -(-image_wh[0] // scale), -(-image_wh[1] // scale)
+        if width >= least_wh[0] and height >= least_wh[1]:
+            return width, height
+    return image_wh
+
+
+def _png(image: Image.Image, data: bytes) -> Array:
+    import kornia_rs
+
+    decode: Any = kornia_rs.io.decode_image_png_u8
+    array: Array = decode(data, (image.height, image.width), _PNG_MODES[data[25]])
+    return array
+
+
+def _is_plain_png(data: bytes) -> bool:
+    """Whether it is one picture of 8 bits a sample, not interlaced, of nothing but pixels; told by its chunks."""
+    depth, colour, _, _, interlace = data[24:29]
+    if depth != 8 or colour not in _PNG_MODES or interlace:
+        return False
+    at = 8
+    for _ in range(_PNG_CHUNKS):
+        length, kind = struct.unpack_from(">I4s", data, at)
+        if kind not in _PNG_PLAIN and not (kind == b"tEXt" and not data.startswith(b"Raw profile", at + 8)):
+            return False
+        if kind == b"IEND":
+            return True
+        at += 12 + length
+    return False

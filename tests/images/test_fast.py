@@ -1,0 +1,279 @@
+"""The fast decoders give what Pillow gives, or are not used: `load_array` against `load_image`."""
+
+import io
+import itertools
+import random
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from visionkit.errors import ImageDecodeError, ImageError, ImageTooLargeError, SourceError
+from visionkit.images import load_array, load_image, pixels
+from visionkit.images.decode import open_checked
+from visionkit.images.fast import decode_fast
+
+
+def encode(image, kind, **options):
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def is_fast(data):
+    with open_checked(data, "it", 10**8) as image:
+        return decode_fast(image, data, None) is not None
+
+
+def difference(source):
+    """Levels between the two ways, at most."""
+    array, image_wh = load_array(source)
+    picture = load_image(source)
+    assert array.dtype == np.uint8
+    assert array.flags.writeable
+    assert array.flags.c_contiguous
+    assert image_wh == picture.size
+    truth = np.asarray(picture, np.int16)
+    assert array.shape == truth.shape
+    return int(np.abs(array - truth).max())
+
+
+def noisy(photo):
+    rng = np.random.default_rng(0)
+    return Image.fromarray(np.clip(photo + rng.normal(0, 20, photo.shape), 0, 255).astype(np.uint8))
+
+
+JPEG_OPTIONS = {
+    "plain": {},
+    "quality 100": {"quality": 100},
+    "quality 20": {"quality": 20},
+    "4:4:4": {"subsampling": 0},
+    "4:2:2": {"subsampling": 1},
+    "progressive": {"progressive": True},
+    "restart markers": {"restart_marker_rows": 1},
+    "own tables": {"optimize": True},
+    "stored as RGB": {"keep_rgb": True},
+    "a comment": {"comment": "made by hand"},
+}
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("case", JPEG_OPTIONS)
+def test_jpegs(photo, case, mode):
+    image = noisy(photo).convert(mode)
+    for size_wh in [(64, 48), (61, 47), (17, 1), (1, 17), (1, 1)]:
+        data = encode(image.resize(size_wh), "JPEG", **JPEG_OPTIONS[case])
+        assert is_fast(data)
+        assert difference(data) <= 1
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("orientation", range(10))
+def test_a_turned_jpeg(photo, orientation, mode):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encode(noisy(photo).convert(mode), "JPEG", exif=exif)
+    assert is_fast(data)
+    assert difference(data) <= 1
+
+
+@pytest.mark.parametrize("scale", [1, 2, 4, 8])
+@pytest.mark.parametrize("orientation", [1, 3, 6, 7])
+def test_a_jpeg_decoded_smaller_is_the_same_picture(photo, orientation, scale):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encode(Image.fromarray(photo).resize((805, 603)), "JPEG", exif=exif, quality=95)
+    truth = load_image(data)
+    wanted = -(-truth.width // scale), -(-truth.height // scale)
+    seen = []
+
+    def least_wh(image_wh):
+        seen.append(image_wh)
+        return wanted
+
+    array, image_wh = load_array(data, least_wh=least_wh)
+    assert seen == [image_wh] == [truth.size]
+    assert array.shape == (wanted[1], wanted[0], 3)
+    reference = np.asarray(truth.resize(wanted, Image.Resampling.BOX), np.float32)
+    assert np.abs(array - reference).mean() < 2
+    one_more = load_array(data, least_wh=lambda wh: (wanted[0] + 1, wanted[1]))[0]
+    assert one_more.shape[1] == -(-truth.width // max(1, scale // 2))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA"])
+@pytest.mark.parametrize("level", [0, 1, 6, 9])
+def test_plain_pngs(photo, level, mode):
+    image = noisy(photo).convert("RGB")
+    if mode == "RGBA":
+        image.putalpha(noisy(photo).convert("L"))
+    image = image.convert(mode)
+    for size_wh in [(64, 48), (61, 47), (17, 1), (1, 17), (1, 1)]:
+        data = encode(image.resize(size_wh), "PNG", compress_level=level, dpi=(72, 72))
+        assert is_fast(data)
+        assert difference(data) == 0
+
+
+@pytest.mark.parametrize("colours", ["RGB", "L"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_profile_is_applied(photo, profile, orientation, kind, colours):
+    icc = profile(1.0, space=b"GRAY" if colours == "L" else b"RGB ")
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image = noisy(photo).convert(colours)
+    data = encode(image, kind, icc_profile=icc, **({"exif": exif} if orientation != 1 else {}))
+    assert is_fast(data) == (kind == "JPEG" or orientation == 1)
+    assert difference(data) <= 1
+    plain = load_array(encode(image, kind, **({"exif": exif} if orientation != 1 else {})))[0]
+    assert np.abs(load_array(data)[0].astype(int) - plain).max() > 30
+
+
+def test_example_photos(photos):
+    for path in photos:
+        assert is_fast(path.read_bytes())
+        assert difference(path) <= 1
+
+
+def with_chunk(data, kind, body):
+    chunk = struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+    return data[:33] + chunk + data[33:]
+
+
+def pillows(photo, profile, png):
+    """Files that the fast decoders would read otherwise, or not at all."""
+    rgb = Image.fromarray(photo)
+    plain = encode(rgb, "PNG")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><a tiff:Orientation="6"/></x:xmpmeta>'
+    yield "CMYK JPEG", encode(rgb.convert("CMYK"), "JPEG")
+    yield "palette PNG", encode(rgb.convert("P"), "PNG")
+    yield "1-bit PNG", encode(rgb.convert("1"), "PNG")
+    yield "LA PNG", encode(rgb.convert("LA"), "PNG")
+    yield "16-bit PNG", png(photo.astype(np.uint16) * 257)
+    yield "interlaced PNG", png(photo, interlaced=True)
+    yield "PNG of an invisible colour", with_chunk(plain, b"tRNS", struct.pack(">3H", *photo[5, 6]))
+    yield "animated PNG", encode(rgb, "PNG", save_all=True, append_images=[rgb.rotate(90)])
+    yield "turned PNG", encode(rgb, "PNG", exif=exif)
+    yield "PNG turned by XMP", with_chunk(plain, b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp)
+    yield (
+        "PNG with an old profile of text",
+        with_chunk(plain, b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(b"x")),
+    )
+    yield "GIF", encode(rgb, "GIF")
+    yield "WebP", encode(rgb, "WEBP")
+    yield "BMP", encode(rgb, "BMP")
+    yield "TIFF", encode(rgb, "TIFF")
+
+
+def test_the_rest_is_pillows(photo, profile, png):
+    for case, data in pillows(photo, profile, png):
+        assert not is_fast(data), case
+        assert difference(data) == 0, case
+
+
+def test_a_very_large_png_is_pillows(monkeypatch, photo):
+    data = encode(Image.fromarray(photo), "PNG")
+    monkeypatch.setattr("visionkit.images.fast._PNG_PIXELS", photo.shape[0] * photo.shape[1] - 1)
+    assert not is_fast(data)
+
+
+def test_harmless_faults_are_left_to_pillow(photo):
+    data = encode(Image.fromarray(photo), "JPEG")
+    at = data.index(b"\xff\xdb")
+    extra = data[:at] + b"\x00\x00" + data[at:]
+    assert not is_fast(extra)
+    assert difference(extra) == 0
+    png_of = encode(Image.fromarray(photo), "PNG")
+    wrong_sum = bytearray(png_of)
+    wrong_sum[-13] ^= 1  # of IDAT: Pillow does not look at it
+    assert not is_fast(bytes(wrong_sum))
+    assert difference(bytes(wrong_sum)) == 0
+
+
+def load_or_none(load, data):
+    try:
+        return load(data)
+    except ImageError:
+        return None
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_cut_off_anywhere_is_refused(photo, kind):
+    data = encode(noisy(photo), kind)
+    for tenth in range(10):
+        with pytest.raises(ImageError):
+            load_array(data[: len(data) * tenth // 10])
+
+
+def test_missing_rows_are_refused(png, photo):
+    with pytest.raises(ImageDecodeError, match="cut off|damaged"):
+        load_array(png(photo, keep_bytes=20 * (1 + 3 * 64)))
+
+
+def test_checks_stand_before_the_fast_decoders(png, monkeypatch):
+    monkeypatch.setattr(pixels, "decode_fast", lambda *_: pytest.fail("it was decoded"))
+    with pytest.raises(ImageTooLargeError, match="is 1600000000 pixels"):
+        load_array(png(np.zeros((1, 1, 3), np.uint8), size_wh=(40_000, 40_000)))
+    jpeg = bytearray(encode(Image.new("RGB", (8, 8)), "JPEG"))
+    at = jpeg.index(b"\xff\xc0") + 5
+    jpeg[at : at + 4] = struct.pack(">HH", 9000, 9000)
+    with pytest.raises(ImageDecodeError, match="cut off"):
+        load_array(bytes(jpeg))
+
+
+def test_arrays_and_pictures_come_through(photo, tmp_path):
+    for source in (photo, photo[:, :, 0], Image.fromarray(photo), Image.fromarray(photo).convert("P")):
+        assert difference(source) == 0
+    with pytest.raises(SourceError, match="no such file"):
+        load_array(tmp_path / "missing.png")
+    with pytest.raises(SourceError, match="an image is a path"):
+        load_array(3)
+
+
+def test_no_memory_is_too_large(monkeypatch, photo):
+    def full(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr("simplejpeg.decode_jpeg", full)
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", full)
+    with pytest.raises(ImageTooLargeError, match="there is not enough memory for"):
+        load_array(encode(Image.fromarray(photo), "JPEG"))
+
+
+def repaired(data):
+    """A PNG with the checksum of every chunk made right."""
+    out, at = bytearray(data), 8
+    while at + 12 <= len(out):
+        (length,) = struct.unpack_from(">I", out, at)
+        if at + 12 + length > len(out):
+            break
+        struct.pack_into(">I", out, at + 8 + length, zlib.crc32(out[at + 4 : at + 8 + length]))
+        at += 12 + length
+    return bytes(out)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_mutants_that_both_accept_agree(photo):
+    rng = random.Random(17)  # noqa: S311 - no secret
+    image = noisy(photo)
+    seeds = [
+        encode(image, "JPEG"),
+        encode(image, "JPEG", progressive=True),
+        encode(image.convert("L"), "JPEG", restart_marker_rows=1),
+        encode(image.resize((9, 7)), "PNG", compress_level=0),
+        encode(image.convert("L"), "PNG"),
+    ]
+    both = 0
+    for seed, number in itertools.product(seeds, range(150)):
+        data = bytearray(seed)
+        for _ in range(rng.randint(1, 3)):
+            at = rng.randrange(len(data))
+            data[at] = rng.choice((0, 127, 255, data[at] ^ 1 << rng.randrange(8)))
+        mutant = repaired(data) if seed.startswith(b"\x89PNG") and number % 2 else bytes(data)
+        if load_or_none(load_array, mutant) is not None and load_or_none(load_image, mutant) is not None:
+            both += 1
+            assert difference(mutant) <= 1, number
+    assert both > 200
