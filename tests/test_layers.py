@@ -45,6 +45,8 @@ HOMES = {  # a heavy package → the only folders, or files, that may import it
     "openai": {"providers"},
     "anthropic": {"providers"},
     "tqdm": {"progress"},
+    "pandas": {"results/tables.py"},
+    "pyarrow": {"results/saving.py"},
     "typer": {"cli"},
 }
 TORCH_FROM = 3

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from .models.saved import save_model
     from .models.wrap import wrap_model
     from .pipeline import Batches, Preprocess, to_image, to_tensor
+    from .results.saving import save_results
+    from .results.tables import to_pandas
     from .tasks.ask import ask
     from .tasks.classify import classify
     from .tasks.detect import detect
@@ -48,8 +50,10 @@ _HOME = {  # no key is also the name of a module or folder here: importing that 
     "load_image": "images",
     "load_model": "models",
     "save_model": "models.saved",
+    "save_results": "results.saving",
     "similarity": "tasks.similarity",
     "to_image": "pipeline",
+    "to_pandas": "results.tables",
     "to_tensor": "pipeline",
     "train": "tasks.train",
     "wrap_model": "models.wrap",
@@ -73,8 +77,10 @@ __all__ = [
     "load_image",
     "load_model",
     "save_model",
+    "save_results",
     "similarity",
     "to_image",
+    "to_pandas",
     "to_tensor",
     "train",
     "wrap_model",

@@ -163,6 +163,14 @@ class Failure:
             "message": str(self.error),
         }
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from html import escape  # here: this module is imported with the package
+
+        text = f"#{self.index} {self.source}: {type(self.error).__name__}: {self.error}"
+        shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+        return f'<div style="color:#d62728;overflow-wrap:anywhere">{escape(shown)}</div>'
+
     def model_dump_json(self) -> str:
         """The failure as JSON, as results give theirs."""
         return json.dumps(self.model_dump(), ensure_ascii=False)

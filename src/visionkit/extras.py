@@ -19,6 +19,8 @@ EXTRA: Final = {
     "supervision": "dense",
     "openai": "hosted",
     "anthropic": "hosted",
+    "pandas": "pandas",
+    "pyarrow": "pandas",
 }
 """Import name of an optional package → the extra that installs it."""
 

@@ -19,5 +19,14 @@ def bar(total: int | None, progress: bool | None, *, unit: str) -> tqdm[Any]:
     """
     from tqdm import tqdm  # here: most calls need none
 
-    shown = progress if progress is not None else "ipykernel" in sys.modules or sys.stderr.isatty()
-    return tqdm(total=total, unit=unit, delay=0 if progress else 2, disable=not shown)
+    class Bar(tqdm):  # type: ignore[misc,unused-ignore]  # tqdm has no types
+        monitor_interval = 0  # no thread of tqdm's own, which would stay when the bar is gone
+
+    shown = _watched() if progress is None else progress
+    made: tqdm[Any] = Bar(total=total, unit=unit, delay=0 if progress else 2, disable=not shown)
+    return made
+
+
+def _watched() -> bool:
+    """Whether what goes to `stderr` is seen as it comes: by a terminal or a notebook."""
+    return "ipykernel" in sys.modules or (sys.stderr is not None and sys.stderr.isatty())

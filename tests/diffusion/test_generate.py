@@ -244,8 +244,8 @@ def test_several_are_saved_numbered_and_shown_on_a_sheet(diffusion_folder, tmp_p
     np.testing.assert_array_equal(pixels(sheet)[8:40, 48:80], pixels(made[1].image))
     np.testing.assert_array_equal(pixels(sheet)[48:80, 8:40], pixels(made[2].image))
     assert made.contact_sheet(columns=3).size == (128, 48)
-    shown = vk.load_image(made._repr_png_())
-    np.testing.assert_array_equal(pixels(shown), pixels(sheet))
+    shown = vk.load_image(re.search(r'src="(data:[^"]+)"', made._repr_html_())[1])
+    assert np.abs(pixels(shown).astype(int) - pixels(sheet)).mean() < 12  # a JPEG of noise
 
 
 def test_the_result_is_a_sequence_prints_short_and_keeps_pixels_out_of_json(diffusion_folder):

@@ -1,12 +1,13 @@
 """`Detections`: checked at birth, to JSON and back, and drawn."""
 
-from io import BytesIO
+import re
 
 import numpy as np
 import pytest
 from PIL import Image
 from pydantic import ValidationError
 
+import visionkit as vk
 from visionkit.errors import InputError, SourceError
 from visionkit.results import Detections
 
@@ -103,7 +104,7 @@ def test_a_drawing_without_the_file(source):
     found = detections(source)
     with pytest.raises(InputError, match=r"cannot be read again to draw on; give .*: detections\.draw\(image\)"):
         found.draw()
-    assert found._repr_png_() is None
+    assert "<img" not in found._repr_html_()
 
 
 def test_a_drawing_on_another_picture(photo):
@@ -116,7 +117,9 @@ def test_a_drawing_on_another_picture(photo):
 def test_what_a_notebook_shows(tmp_path):
     Image.new("RGB", (3000, 1500), "white").save(tmp_path / "large.png")
     found = detections(str(tmp_path / "large.png"), size_wh=(3000, 1500))
-    assert Image.open(BytesIO(found._repr_png_())).size == (1024, 512)
+    shown = found._repr_html_()
+    assert vk.load_image(re.search(r'src="(data:[^"]+)"', shown)[1]).size == (1024, 512)
+    assert "cat 0.91" in shown
 
 
 def test_boxes_at_the_border_show_all_their_edges():

@@ -67,7 +67,7 @@ def test_a_run(tmp_path):
 
 def test_its_picture_and_its_json():
     run = vk.train(colours(), epochs=2)
-    assert run._repr_png_().startswith(b"\x89PNG")
+    assert '<img src="data:image/png;base64,iVBOR' in run._repr_html_()
     figure = run.plot()
     assert [axes.get_title() for axes in figure.axes] == ["Loss", "Accuracy on pictures set aside", "Confusion"]
     assert list(figure.axes[0].lines[0].get_ydata()) == [record.loss for record in run.history]

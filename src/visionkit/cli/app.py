@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -21,6 +23,9 @@ app = typer.Typer(
 
 def main() -> None:
     """The console script."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # no terminal's encoding may end the command at a name
+            stream.reconfigure(errors="backslashreplace")
     app(prog_name="visionkit")
 
 
@@ -40,26 +45,35 @@ def _options(
 
 
 @app.command()
-def classify(
-    images: Annotated[list[str], typer.Argument(help="Image files, and folders of them.", show_default=False)],
+def classify(  # noqa: PLR0917 - typer gives them by name
+    images: Annotated[list[str], typer.Argument(help="Image files, folders of them, and URLs.", show_default=False)],
     model: Annotated[str | None, typer.Option(help="A model's name or a saved folder.", show_default=False)] = None,
     labels: Annotated[
         str | None, typer.Option(help="Labels to choose among, with commas between.", show_default=False)
     ] = None,
     top_k: Annotated[int, typer.Option(min=1, help="How many labels to show.")] = 5,
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="A table, as CSV.")] = False,
 ) -> None:
     """Name what pictures show."""
     from ..tasks.classify import classify as answer
-    from .output import json_line, text_lines
+    from .output import csv_head, csv_row, json_line, text_lines
 
+    if json and csv:
+        _refuse("--json and --csv exclude each other")
     names = [name.strip() for name in labels.split(",")] if labels is not None else None
     failed = False
     try:
-        for result in answer(iter(_files(images)), names, model=model, on_error="return"):
+        files = _files(images)
+        answers = answer(iter(files), names, model=model, on_error="return")
+        if csv:
+            typer.echo(csv_head(top_k), nl=False)
+        for file, result in zip(files, answers, strict=True):
             failed |= isinstance(result, Failure)
             if json:
-                typer.echo(json_line(result, top_k))
+                typer.echo(json_line(result, top_k, file))
+            elif csv:
+                typer.echo(csv_row(result, top_k), nl=False)
             else:
                 typer.echo(text_lines(result, top_k), err=isinstance(result, Failure))
     except VisionkitError as err:
@@ -95,12 +109,12 @@ def doctor() -> None:
 
 
 def _files(arguments: list[str]) -> list[str | Path]:
-    """Files as they are, folders as the pictures in them."""
+    """Files and URLs as they are, folders as the pictures in them."""
     from ..images import find_images
 
     found: list[str | Path] = []
     for argument in arguments:
-        if not Path(argument).is_dir():
+        if "://" in argument or not os.path.isdir(argument):  # noqa: PTH112 - Path's fails at names that are too long
             found.append(argument)
             continue
         inside = find_images(argument)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
-from .values import Result
+from pydantic_core import to_jsonable_python
+
+from . import html
+from .values import ColumnKind, Result
 
 
 class Answer(Result):
@@ -24,12 +29,30 @@ class Answer(Result):
         refused: the model declined to answer.
     """
 
+    table_columns: ClassVar[Mapping[str, ColumnKind]] = {
+        **Result.table_columns,
+        "text": "text",
+        "parsed": "json",
+        "finish_reason": "text",
+        "refused": "flag",
+        "usage": "counts",
+    }
+
     text: str
     parsed: Any = None
     usage: dict[str, int]
     cost: None = None
     finish_reason: str
     refused: bool = False
+
+    def _repr_html_(self) -> str:
+        said = self.text
+        if self.parsed is not None:
+            said = json.dumps(to_jsonable_python(self.parsed, fallback=str), ensure_ascii=False, indent=2)
+        ended = [] if self.finish_reason == "stop" else [html.warning(self.finish_reason)]
+        tokens = [f"{count} {name.replace('_', ' ')}" for name, count in self.usage.items()]
+        below = html.note(self.source, self.model, *tokens)
+        return html.card(html.thumbnail(self.source), html.paragraph(said), *ended, below)
 
     def __repr__(self) -> str:
         said = repr(self.parsed) if self.parsed is not None else repr(self.text)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
-from .values import Result
+from . import html
+from .values import ColumnKind, Result
 
 ScoreKind = Literal["probability", "similarity", "said"]
 
@@ -28,6 +29,15 @@ class Classification(Result):
         usage: tokens by kind, from a hosted model, as in `Answer`; None from a local one.
         cost: None: not yet worked out.
     """
+
+    table_columns: ClassVar[Mapping[str, ColumnKind]] = {
+        **Result.table_columns,
+        "label": "text",
+        "score": "number",
+        "score_kind": "text",
+        "scores": "scores",
+        "usage": "counts",
+    }
 
     label: str | None
     score: float
@@ -64,8 +74,19 @@ class Classification(Result):
         """The k best labels with their scores, best first; fewer when there are fewer labels."""
         return tuple(Prediction(*item) for item in list(self.scores.items())[: max(0, k)])
 
+    def _repr_html_(self) -> str:
+        rows = [(label, score, _written(score, self.score_kind)) for label, score in self.top()]
+        more = [html.note(f"… {len(self.scores) - len(rows)} more")] if len(self.scores) > len(rows) else []
+        said = html.title("abstained" if self.label is None else self.label)
+        below = html.note(self.source, self.model, self.score_kind)
+        return html.card(html.thumbnail(self.source), said, html.bars(rows), *more, below)
+
     def __repr__(self) -> str:
         best = " · ".join(f"{label} {score:.2f}" for label, score in self.top(3))
         said = "abstained: " if self.label is None else ""
         more = f" · … {len(self.scores) - 3} more" if len(self.scores) > 3 else ""
         return f"Classification({self.source}: {said}{best}{more}; {self.score_kind}, {self.model})"
+
+
+def _written(score: float, kind: ScoreKind) -> str:
+    return f"{score:.1%}" if kind == "probability" else f"{score:.2f}"

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from io import BytesIO
-from typing import Annotated, Any, Final, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Final, Self
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BeforeValidator, PlainSerializer, model_validator
 
-from ..errors import ImageError, InputError, SourceError
+from ..errors import InputError
 from ..images import Picture, Source, draw_boxes, load_image
-from .values import Float32Array, Result
-
-_SHOWN: Final = 1024
-"""The longer side, in pixels, of what a notebook shows."""
+from ..images.thumbnails import picture_uri, read_again
+from . import html
+from .values import ColumnKind, Float32Array, Result
 
 _LISTED: Final = 3
 """Objects that a `repr` names."""
+
+_LISTED_HTML: Final = 12
+"""Objects that a notebook lists below the drawing."""
 
 _TOLERANCE: Final = 1e-3
 """How far, in pixels, a corner may be off the picture: float32 rounding, not another picture's box."""
@@ -41,6 +43,14 @@ class Detections(Result):
         scores: float32 (N,) in 0–1.
         size_wh: width and height of the upright image.
     """
+
+    table_columns: ClassVar[Mapping[str, ColumnKind]] = {
+        **Result.table_columns,
+        "labels": "texts",
+        "scores": "numbers",
+        "boxes_xyxy": "boxes",
+        "size_wh": "integers",
+    }
 
     boxes_xyxy: Annotated[
         npt.NDArray[np.float32], BeforeValidator(_boxes), PlainSerializer(lambda a: a.tolist(), when_used="json")
@@ -88,22 +98,21 @@ class Detections(Result):
 
     def _read_again(self) -> Picture:
         try:
-            return load_image(self.source)
-        except (SourceError, ImageError) as err:
+            return read_again(self.source)
+        except InputError as err:
             raise InputError(
                 f"{self.source} cannot be read again to draw on; give the picture: detections.draw(image)"
             ) from err
 
-    def _repr_png_(self) -> bytes | None:
-        """What a notebook shows: the drawing, or nothing when the file cannot be read again."""
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the drawing, where the file can be read again, and the list."""
         try:
-            picture = self.draw()
+            drawing = html.image(picture_uri(self.draw(), html.SHOWN), self.source)
         except InputError:
-            return None
-        picture.thumbnail((_SHOWN, _SHOWN))
-        buffer = BytesIO()
-        picture.save(buffer, "PNG")
-        return buffer.getvalue()
+            drawing = ""
+        found = [f"{n} {s:.2f}" for n, s in zip(self.labels, self.scores.tolist(), strict=True)]
+        said = html.title(f"{len(self)} object{'' if len(self) == 1 else 's'}")
+        return html.card(drawing, said, html.listed(found, _LISTED_HTML), html.note(self.source, self.model))
 
     def __repr__(self) -> str:
         shown = [f"{n} {s:.2f}" for n, s in zip(self.labels[:_LISTED], self.scores[:_LISTED].tolist(), strict=True)]

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Self
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, Final, Self
 
 import numpy as np
 from pydantic import field_validator, model_validator
 
-from .values import FailureField, Float32Array, Result
+from . import html
+from .values import ColumnKind, FailureField, Float32Array, Result, failure_row
+
+_LISTED: Final = 8
+"""Sources that a notebook shows."""
 
 
 class Embeddings(Result):
@@ -19,6 +24,8 @@ class Embeddings(Result):
         failures: inputs that have no row.
         source: the one source, or how many there are.
     """
+
+    table_columns: ClassVar[Mapping[str, ColumnKind]] = {**Result.table_columns, "vector": "numbers"}
 
     vectors: Float32Array
     sources: tuple[str, ...]
@@ -40,6 +47,24 @@ class Embeddings(Result):
 
     def __len__(self) -> int:
         return len(self.sources)
+
+    def table_rows(self) -> Iterator[dict[str, Any]]:
+        """A row for each source, the failures among them where they stood."""
+        named = zip(self.sources, self.vectors, strict=True)
+        rows = [{"source": source, "model": self.model, "vector": vector} for source, vector in named]
+        for failure in sorted(self.failures, key=lambda f: f.index):
+            rows.insert(failure.index, failure_row(failure))
+        yield from rows
+
+    def _repr_html_(self) -> str:
+        rows, width = self.vectors.shape
+        shown = "".join(html.figure(source) for source in self.sources[:_LISTED])
+        more = [html.note(f"… {rows - _LISTED} more")] if rows > _LISTED else []
+        failed = [html.warning(str(failure)) for failure in self.failures[:_LISTED]]
+        if len(self.failures) > _LISTED:
+            failed.append(html.warning(f"… {len(self.failures) - _LISTED} more failed"))
+        said = html.title(f"{rows} × {width} float32")
+        return html.card("", said, html.strip(shown), *more, *failed, html.note(self.source, self.model))
 
     def __repr__(self) -> str:
         failed = f", {len(self.failures)} failed" if self.failures else ""

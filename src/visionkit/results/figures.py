@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
 from io import BytesIO
 from typing import TYPE_CHECKING
@@ -52,8 +53,8 @@ def _draw_confusion(axes: Axes, confusion: Sequence[Sequence[int]], labels: Sequ
                 axes.text(j, i, str(count), ha="center", va="center", color="white" if count > top / 2 else "black")
 
 
-def figure_png(figure: Figure) -> bytes:
-    """A figure as PNG bytes."""
+def figure_uri(figure: Figure) -> str:
+    """A figure as a `data:` URI of a PNG."""
     buffer = BytesIO()
     figure.savefig(buffer, format="png", dpi=80)
-    return buffer.getvalue()
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"

@@ -7,19 +7,24 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Final, Self, overload
+from typing import Any, ClassVar, Final, Self, overload
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from .. import __version__
 from ..errors import InputError
 from ..images import Picture, contact_sheet, describe, read_png_text, write_png
-from .values import Result
+from ..images.thumbnails import picture_uri
+from . import html
+from .values import ColumnKind, Result
 
 KEYWORD: Final = "visionkit"
 """The keyword of the recipe inside a PNG file."""
 
 _SHORT: Final = 40
+
+_LISTED: Final = 12
+"""Seeds that a notebook names."""
 
 
 class Recipe(BaseModel):
@@ -155,6 +160,23 @@ class GeneratedImages(Result, Sequence[GeneratedImage]):
         source: the prompt.
     """
 
+    table_columns: ClassVar[Mapping[str, ColumnKind]] = {
+        **Result.table_columns,
+        "seed": "integer",
+        "size_wh": "integers",
+        "steps": "integer",
+        "guidance_scale": "number",
+        "negative_prompt": "text",
+        "pipeline": "text",
+        "scheduler": "text",
+        "commit": "text",
+        "device": "text",
+        "speed": "text",
+        "versions": "json",
+        "more": "json",
+        "blocked": "flag",
+    }
+
     images: tuple[GeneratedImage, ...]
 
     @model_validator(mode="after")
@@ -206,8 +228,21 @@ class GeneratedImages(Result, Sequence[GeneratedImage]):
         note = f", {blocked} blocked" if blocked else ""
         return f"GeneratedImages({len(self)} of {width}×{height}, {span}{note}: {_short(self.source)!r}; {self.model})"
 
-    def _repr_png_(self) -> bytes:
-        return _png_bytes(self.contact_sheet())
+    def table_rows(self) -> Iterator[dict[str, Any]]:
+        """A row for each picture: its recipe."""
+        for image in self.images:
+            said = image.recipe.model_dump(exclude={"model", "prompt"})
+            yield {"source": self.source, "model": self.model, **said, "blocked": image.blocked}
+
+    def _repr_html_(self) -> str:
+        width, height = self.images[0].recipe.size_wh
+        seeds = ", ".join(str(image.recipe.seed) for image in self.images[:_LISTED])
+        more = ", …" if len(self) > _LISTED else ""
+        blocked = sum(image.blocked for image in self.images)
+        warned = [html.warning(f"{blocked} blocked by the model's safety checker")] if blocked else []
+        sheet = html.image(picture_uri(self.contact_sheet(), html.SHOWN), self.source)
+        below = html.note(f"{len(self)} of {width}×{height}", f"seed {seeds}{more}", self.model)
+        return html.card(sheet, html.paragraph(self.source), *warned, below)
 
 
 def _png(path: str | os.PathLike[str]) -> Path:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypeAlias
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer
 
 from ..errors import Failure, VisionkitError
+
+ColumnKind = Literal[
+    "text", "number", "integer", "flag", "texts", "numbers", "integers", "boxes", "scores", "counts", "json"
+]
+"""What a column of a table holds: one value; a list; float32 (N, 4); label → score, best first; name → count; any."""
 
 
 class Result(BaseModel):
@@ -23,8 +29,15 @@ class Result(BaseModel):
         frozen=True, arbitrary_types_allowed=True, extra="forbid", protected_namespaces=(), ser_json_inf_nan="null"
     )
 
+    table_columns: ClassVar[Mapping[str, ColumnKind]] = {"source": "text", "model": "text"}
+    """The columns of this result in a table, and what each holds."""
+
     model: str
     source: str
+
+    def table_rows(self) -> Iterator[dict[str, Any]]:
+        """Its rows in a table, by the names of `table_columns`: one, where nothing else is said."""
+        yield {name: getattr(self, name) for name in self.table_columns}
 
     def __str__(self) -> str:
         return repr(self)
@@ -56,6 +69,11 @@ def _failure(value: Any) -> Failure:
     if isinstance(value, Failure):
         return value
     raise ValueError("a failure is a Failure or what its model_dump gave")
+
+
+def failure_row(failure: Failure) -> dict[str, Any]:
+    """A failure's row in a table of results."""
+    return {"source": failure.source, "error": type(failure.error).__name__, "message": str(failure.error)}
 
 
 Float32Array: TypeAlias = Annotated[

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ..results.values import FailureField
+from ..results import html
+from ..results.values import ColumnKind, FailureField
 
 if TYPE_CHECKING:
     from ..results.figures import Figure
@@ -48,6 +50,15 @@ class TrainingRun(BaseModel):
 
     model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True, protected_namespaces=())
 
+    table_columns: ClassVar[Mapping[str, ColumnKind]] = {
+        "folder": "text",
+        "epoch": "integer",
+        "loss": "number",
+        "validation_loss": "number",
+        "accuracy": "number",
+        "seconds": "number",
+    }
+
     model: Any = Field(exclude=True, default=None)
     history: tuple[EpochRecord, ...]
     metrics: dict[str, float]
@@ -80,7 +91,13 @@ class TrainingRun(BaseModel):
     def __str__(self) -> str:
         return repr(self)
 
-    def _repr_png_(self) -> bytes:
-        from ..results.figures import figure_png
+    def table_rows(self) -> Iterator[dict[str, Any]]:
+        """A row for each epoch."""
+        folder = str(self.folder) if self.folder else None
+        for record in self.history:
+            yield {"folder": folder, **record.model_dump()}
 
-        return figure_png(self.plot())
+    def _repr_html_(self) -> str:
+        from ..results.figures import figure_uri
+
+        return html.card(html.image(figure_uri(self.plot()), "curves of the training"), html.title(repr(self)))
