@@ -82,9 +82,14 @@ TABLE = {
         "its type is int64; give uint8",
     ),
     "a URL": (
-        lambda _: vk.classify("https://example.com/cat.jpg"),
-        errors.SourceError,
-        "URLs are not fetched; download the picture",
+        lambda _: vk.classify("http://me:secret@127.0.0.1/cat.jpg?key=secret"),
+        errors.FetchError,
+        r"http://127\.0\.0\.1/cat\.jpg: a URL with a user or password is not fetched",
+    ),
+    "a URL of one's own network": (
+        lambda _: vk.classify("http://127.0.0.1/cat.jpg"),
+        errors.FetchError,
+        r"127\.0\.0\.1 has a loopback address, which is refused; load_image\(…, allow_private=True\)",
     ),
     "no default for ask": (lambda _: vk.ask("x.jpg", "?"), errors.InputError, "ask has no default model"),
     "no default for generate": (

@@ -31,6 +31,9 @@ LAYERS = {
 }
 HOMES = {  # a heavy package → the only folders, or files, that may import it
     "PIL": {"images"},
+    "h11": {"images/fetch.py"},
+    "truststore": {"images/fetch.py"},
+    "idna": {"images/urls.py"},
     "simplejpeg": {"images/fast.py"},
     "kornia_rs": {"images/fast.py"},
     "matplotlib": {"results/figures.py"},

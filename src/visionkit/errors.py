@@ -2,8 +2,9 @@
 
 VisionkitError
 ├── InputError (ValueError)      an argument cannot be used as given
-│   ├── SourceError              an image source that is none: a folder, a URL, a missing file, a wrong array
+│   ├── SourceError              an image source that is none: a folder, a missing file, a wrong array
 │   └── ImageError               a source that is one, but cannot become a picture
+│       ├── FetchError           a URL that may not be fetched, or did not answer; `.status`
 │       ├── ImageDecodeError     unknown format, corrupt, truncated
 │       └── ImageTooLargeError   more pixels or bytes than allowed
 ├── ModelError                   a model cannot be had, or cannot do this
@@ -45,11 +46,23 @@ class InputError(VisionkitError, ValueError):
 
 
 class SourceError(InputError):
-    """What was given as an image is no image source: a folder, a URL, a missing file, a wrong array."""
+    """What was given as an image is no image source: a folder, a missing file, a wrong array."""
 
 
 class ImageError(InputError):
     """An image source cannot become a picture."""
+
+
+class FetchError(ImageError):
+    """A URL may not be fetched, or its server did not give the picture.
+
+    Attributes:
+        status: the HTTP status, where there was a response.
+    """
+
+    def __init__(self, message: str, *, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class ImageDecodeError(ImageError):

@@ -26,7 +26,9 @@ _TURNS: Final = {  # EXIF orientation → what turns the picture upright
 }
 
 
-def load_image(source: Source, *, background: str = "white", max_pixels: int = MAX_PIXELS) -> Picture:
+def load_image(
+    source: Source, *, background: str = "white", max_pixels: int = MAX_PIXELS, allow_private: bool = False
+) -> Picture:
     """Loads one image as people see it: upright, sRGB, in mode RGB.
 
     The EXIF orientation is applied and removed, an embedded colour profile is converted to sRGB (a broken
@@ -34,17 +36,21 @@ def load_image(source: Source, *, background: str = "white", max_pixels: int = M
     scaled to 8, CMYK, LAB, palette and 1-bit pictures are converted, and an animation gives its first frame.
 
     Args:
-        source: a path, a `data:` URI, bytes, a file object, a PIL image, a NumPy array (H, W) or
+        source: a path, an http(s) URL, a `data:` URI, bytes, a file object, a PIL image, a NumPy array (H, W) or
             (H, W, 1|3|4) of uint8, uint16 or float in 0–1, or a torch tensor (H, W) or (1|3|4, H, W) of the
-            same types. Colours are in the order RGB. A URL is refused.
+            same types. Colours are in the order RGB.
         background: the colour under transparent parts, as a name or `#rrggbb`.
         max_pixels: the largest width × height that is decoded.
+        allow_private: whether a URL may lead to this machine or its own network. Link-local addresses and the
+            metadata services of clouds stay refused.
 
     Returns:
         A new PIL image of mode RGB and the upright image's size.
 
     Raises:
-        SourceError: not an image source: a folder, a URL, a missing file, an array of a wrong shape or type.
+        SourceError: not an image source: a folder, a missing file, an array of a wrong shape or type.
+        FetchError: a URL that may not be fetched (its scheme, its address, or where it redirects), or whose server
+            does not give the picture within 30 seconds.
         ImageDecodeError: not a picture in an allowed format (JPEG, PNG, GIF, WebP, BMP, TIFF, PPM, ICO,
             AVIF), or a damaged one.
         ImageTooLargeError: more than `max_pixels`, a side of over a million pixels, a JPEG of over a hundred scans,
@@ -57,7 +63,7 @@ def load_image(source: Source, *, background: str = "white", max_pixels: int = M
         raise InputError(f"max_pixels {max_pixels!r:.50} must be a positive whole number")
     name = name_for_error(source)
     try:
-        return _load(source, name, colour, max_pixels)
+        return _load(source, name, colour, max_pixels, allow_private=allow_private)
     except MemoryError as err:
         raise ImageTooLargeError(f"cannot load {name}: there is not enough memory for it") from err
 
@@ -69,7 +75,7 @@ def _colour(background: str) -> tuple[int, ...]:
         raise InputError(f"background {background!r:.50} is no colour; give a name or '#rrggbb'") from err
 
 
-def _load(source: Source, name: str, background: tuple[int, ...], max_pixels: int) -> Picture:
+def _load(source: Source, name: str, background: tuple[int, ...], max_pixels: int, *, allow_private: bool) -> Picture:
     if isinstance(source, np.ndarray):
         return finish(picture_from_array(source, name, max_pixels), name, background)
     if is_tensor(source):
@@ -77,23 +83,26 @@ def _load(source: Source, name: str, background: tuple[int, ...], max_pixels: in
     if isinstance(source, Image.Image):
         check_size(source.size, name, max_pixels)
         check_memory(source.size, source.format, source.mode, name, max_pixels)
+        with _pil_lock:
+            source.load_if_needed() if False else None
         return finish(source, name, background)
-    return finish(decode_bytes(bytes_of(source, name), name, max_pixels), name, background)
+    return finish(decode_bytes(bytes_of(source, name, allow_private=allow_private), name, max_pixels), name, background)
 
 
-def bytes_of(source: object, name: str) -> bytes:
+def bytes_of(source: object, name: str, *, allow_private: bool = False) -> bytes:
     """The encoded picture behind a source that is no array, tensor or PIL image, read once.
 
     Raises:
         SourceError: it is no source, or cannot be read.
+        FetchError: it is a URL that may not be fetched, or could not be.
         ImageTooLargeError: it has too many bytes.
     """
     if isinstance(source, (bytes, bytearray, memoryview)):
         return bytes(source)
     if isinstance(source, (str, os.PathLike)) or is_file_object(source):
-        return read_bytes(source, name)
+        return read_bytes(source, name, allow_private=allow_private)
     raise SourceError(
-        f"cannot load {name}: an image is a path, a data: URI, bytes, a file object, a PIL image, "
+        f"cannot load {name}: an image is a path, a URL, a data: URI, bytes, a file object, a PIL image, "
         f"an array or a tensor, not {type(source).__name__:.50}"
     )
 

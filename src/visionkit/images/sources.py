@@ -46,17 +46,20 @@ Source: TypeAlias = Union[
     "np.ndarray[Any, np.dtype[Any]]",
     TensorLike,
 ]
-"""One image: a path, a `data:` URI, bytes, a file object, a PIL image, an array (H, W) or (H, W, 1|3|4),
-or a torch tensor (H, W) or (1|3|4, H, W)."""
+"""One image: a path, an http(s) URL, a `data:` URI, bytes, a file object, a PIL image, an array (H, W) or
+(H, W, 1|3|4), or a torch tensor (H, W) or (1|3|4, H, W)."""
 
 MAX_BYTES: Final = 512 * 2**20
 """The largest file that is read, in bytes; no camera writes a larger one."""
 
 _BLOCK: Final = 2**20
 _NAME_LENGTH: Final = 240
-_URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+:/", re.ASCII)
-_SECRETS = re.compile(r"(?<=//)[^/@]*@|[?#].*", re.DOTALL)
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_URL = re.compile(r"\s*https?:|[a-z][a-z0-9+.-]+:/", re.ASCII | re.IGNORECASE)
+_SCHEME = r"(\s*[A-Za-z0-9+.-]*:?[/\\]*)"
+_USER = r"(?:[^/\\?#]*@|[^/\\?#@\[]*:(?!\d*[/\\?#]|\d*$).*@)"  # also with a password that ends the host too early
+_LOGIN = re.compile("^" + _SCHEME + _USER, re.DOTALL)
+_QUERY = re.compile(r"[?#].*", re.DOTALL)
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def is_tensor(value: object) -> TypeGuard[TensorLike]:
@@ -90,9 +93,12 @@ def printable(text: str) -> str:
 
 
 def describe(source: object) -> str:  # noqa: PLR0911 - a table of kinds
-    """A source as a short printable string: its path, or what it is, such as `<array 480×640>`; never pixels."""
+    """A source as a short printable string: its path, or what it is, such as `<array 480×640>`; never pixels.
+
+    Of a URL, neither user and password nor the query, which may hold a key.
+    """
     if isinstance(source, str):
-        return "<data URI>" if is_data_uri(source) else printable(source)
+        return "<data URI>" if is_data_uri(source) else printable(_public(source) if _is_url(source) else source)
     if isinstance(source, os.PathLike):
         return printable(os.fsdecode(source))
     if isinstance(source, (bytes, bytearray, memoryview)):
@@ -115,10 +121,8 @@ def _shape(shape: Iterable[int]) -> str:
 
 
 def name_for_error(source: object) -> str:
-    """`describe`, short enough for a message, and without the password or query of a URL."""
+    """`describe`, short enough for a message."""
     name = describe(source)
-    if isinstance(source, str) and _is_url(source):
-        name = _SECRETS.sub("", name)
     if len(name) > _NAME_LENGTH:
         name = f"{name[: _NAME_LENGTH // 2]}…{name[-_NAME_LENGTH // 2 :]}"
     return name or "''"
@@ -130,23 +134,34 @@ def is_data_uri(text: str) -> bool:
 
 
 def _is_url(text: str) -> bool:
-    return bool(_URL.match(text)) or text.startswith(("//", "\\\\"))
+    return bool(_URL.match(text)) or _is_share(text)
 
 
-def read_bytes(source: str | os.PathLike[str] | BinaryIO, name: str) -> bytes:
-    """The bytes behind a path, a `data:` URI or a file object, read once.
+def _is_share(text: str) -> bool:
+    return text.startswith(("//", "\\\\"))
+
+
+def _public(url: str) -> str:
+    return _QUERY.sub("", _LOGIN.sub(r"\1", url, count=1))
+
+
+def read_bytes(source: str | os.PathLike[str] | BinaryIO, name: str, *, allow_private: bool = False) -> bytes:
+    """The bytes behind a path, a URL, a `data:` URI or a file object, read once.
 
     Raises:
-        SourceError: a URL, a folder, a missing or special file, or a file object that cannot be read or gives text.
+        SourceError: a folder, a missing or special file, or a file object that cannot be read or gives text.
+        FetchError: a URL that may not be fetched, or could not be; see `fetch`.
         ImageTooLargeError: more than `MAX_BYTES`.
     """
     if isinstance(source, str):
         if is_data_uri(source):
             return _decode_data_uri(source, name)
+        if _is_share(source):  # Windows would send the user's password hash there
+            raise SourceError(f"cannot load {name}: it names a machine; write https:// before it, or give a local path")
         if _is_url(source):
-            raise SourceError(
-                f"cannot load {name}: URLs are not fetched; download the picture and give its path or bytes"
-            )
+            from .fetch import fetch
+
+            return fetch(source, name, allow_private=allow_private)
     if isinstance(source, (str, os.PathLike)):
         return _read_file(os.fspath(source), name)
     return _read_all(source, name)

@@ -47,7 +47,7 @@ def read_png_text(path: str | os.PathLike[str], keyword: str) -> str | None:
         ImageDecodeError: a damaged file, or a picture of another format.
     """
     name = describe(path)
-    with open_bytes(read_bytes(path, name), name) as image:
+    with open_bytes(read_bytes(Path(path), name), name) as image:  # a text would be fetched if it is a URL
         if image.format != "PNG":
             raise ImageDecodeError(f"{name} is a {image.format} file; only a PNG file carries such texts")
         text = image.info.get(keyword)  # what stands before the pixels, where write_png puts it
