@@ -83,8 +83,6 @@ def _load(source: Source, name: str, background: tuple[int, ...], max_pixels: in
     if isinstance(source, Image.Image):
         check_size(source.size, name, max_pixels)
         check_memory(source.size, source.format, source.mode, name, max_pixels)
-        with _pil_lock:
-            source.load_if_needed() if False else None
         return finish(source, name, background)
     return finish(decode_bytes(bytes_of(source, name, allow_private=allow_private), name, max_pixels), name, background)
 
