@@ -7,6 +7,7 @@ import pytest
 from torch import nn
 
 import visionkit as vk
+import visionkit.testing
 from visionkit import errors
 
 LITE = "visionkit:efficientnet_lite0"

@@ -40,8 +40,7 @@ def require(package: str, *, extra: str | None = None) -> ModuleType:
     except ModuleNotFoundError as err:
         if not f"{package}.".startswith(f"{err.name}."):
             raise  # installed, but broken: its own error is the useful one
-        wanted = extra or EXTRA[package.partition(".")[0]]
-        raise MissingExtraError(
-            f"this needs the package {package.partition('.')[0]!r}, which is not installed: "
-            f"pip install '{DISTRIBUTION}[{wanted}]'"
-        ) from err
+        root = package.partition(".")[0]
+        wanted = extra or EXTRA.get(root)
+        line = f"'{DISTRIBUTION}[{wanted}]'" if wanted else f"--force-reinstall {DISTRIBUTION}"  # of the core
+        raise MissingExtraError(f"this needs the package {root!r}, which is not installed: pip install {line}") from err

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from importlib.metadata import EntryPoint
+
 import pytest
 
 import visionkit as vk
 from visionkit.errors import CapabilityError, InputError, ModelNotFoundError, RegistryError
-from visionkit.models import Backend, list_models
+from visionkit.models import Backend, list_models, registry
 from visionkit.models.registry import BUILT_IN, backends, find_backend, merge
 
 
@@ -37,6 +39,13 @@ def test_hosted_models_take_no_device():
 def test_task_that_a_prefix_does_not_do():
     with pytest.raises(CapabilityError, match="'timm:resnet18' cannot generate: timm: models do classify, embed"):
         vk.load_model("timm:resnet18", task="generate")
+
+
+def test_names_and_options_that_are_none(tmp_path):
+    with pytest.raises(InputError, match="a model's name is a string or a folder's path, not int"):
+        vk.load_model(3)
+    with pytest.raises(InputError, match="a saved folder does not take the option 'pretrained'; it takes: module"):
+        vk.load_model(tmp_path, pretrained=False)
 
 
 def test_unknown_speed_and_device():
@@ -84,9 +93,33 @@ def test_a_taken_pair_is_an_error():
         merge(BUILT_IN, [other, ("package 'b'", Backend("mine", ("embed",), "b:load"))])
 
 
-def test_a_free_capability_of_a_prefix_may_be_added():
+def test_a_free_capability_of_a_prefix_may_be_added(monkeypatch):
     extra = Backend("timm", ("detect",), "more:load")
-    assert extra in merge(BUILT_IN, [("package 'more'", extra)])
+    monkeypatch.setattr(registry, "backends", lambda: merge(BUILT_IN, [("package 'more'", extra)]))
+    assert find_backend("timm", "detect") is extra
+    assert find_backend("timm", "embed") in BUILT_IN
+    assert find_backend("timm") in BUILT_IN
+
+
+def test_the_same_package_may_not_repeat_a_pair():
+    record = Backend("mine", ("embed",), "a:load")
+    with pytest.raises(RegistryError, match="package 'a' registers 'mine' for 'embed', which package 'a' has already"):
+        merge(BUILT_IN, [("package 'a'", record), ("package 'a'", record)])
+
+
+def test_a_broken_plug_in_is_named():
+    entry = EntryPoint("x", "nowhere_at_all:BACKEND", "visionkit.backends")
+    with pytest.raises(RegistryError, match="the entry point 'x' is broken: ModuleNotFoundError: No module named"):
+        registry._records(entry)
+    no_record = EntryPoint("x", "visionkit.models.catalog:CATALOG", "visionkit.backends")
+    with pytest.raises(RegistryError, match="is no Backend, nor several"):
+        registry._records(no_record)
+
+
+def test_hosted_and_text_models_are_listed_for_what_is_derived():
+    listed = [entry.name for entry in list_models("classify")]
+    assert "openai:…" in listed
+    assert "diffusers:…" not in listed
 
 
 def test_malformed_prefix():
@@ -95,7 +128,8 @@ def test_malformed_prefix():
 
 
 def test_built_in_pairs_are_unique_and_their_loaders_exist():
-    assert merge(BUILT_IN, []) == BUILT_IN
+    pairs = [(backend.prefix, capability) for backend in BUILT_IN for capability in backend.capabilities]
+    assert len(pairs) == len(set(pairs))
     for backend in backends():
         assert callable(backend.load()), backend.prefix
 
@@ -107,3 +141,21 @@ def test_every_listed_model_says_whether_it_is_here():
     assert here["visionkit:efficientnet_lite0"] is True
     assert here["visionkit:simple_cnn"] is True
     assert here["openai:…"] is None
+
+
+def test_a_saved_model_that_was_saved_again_is_loaded_again(tmp_path, monkeypatch, cat):
+    def save(folder, label):
+        model = vk.load_model("visionkit:simple_cnn", num_classes=1)
+        model.labels = (label,)
+        vk.save_model(model, folder)
+
+    save(tmp_path / "m", "first")
+    assert vk.classify(cat, model=tmp_path / "m").label == "first"
+    save(tmp_path / "m", "second")
+    assert vk.classify(cat, model=tmp_path / "m").label == "second"
+    save(tmp_path / "other" / "m", "third")
+    monkeypatch.chdir(tmp_path)
+    assert vk.classify(cat, model="m").label == "second"
+    monkeypatch.chdir(tmp_path / "other")
+    assert vk.classify(cat, model="m").label == "third"
+    vk.clear_models()

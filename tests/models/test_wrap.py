@@ -131,3 +131,31 @@ def test_other_errors(own, cat):
     flat = vk.wrap_model(nn.Flatten(0), preprocess=SMALL)
     with pytest.raises(ModelLoadError, match=r"the features of Flatten are \(192,\), not \(N, D\); name another layer"):
         vk.embed(cat, model=flat)
+
+
+class Aside(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(3, 2)
+        self.aside = nn.Linear(3, 2)
+
+    def forward(self, pixels):
+        return self.head(pixels.mean((2, 3)))
+
+
+def test_a_layer_that_is_not_run_gives_no_features(cat):
+    model = vk.wrap_model(Aside(), preprocess=SMALL, labels=["a", "b"])
+    assert vk.classify(cat, model=model).label in ("a", "b")
+    with pytest.raises(ModelLoadError, match="the layer 'aside' of Aside is not run, so it gives no features; name"):
+        vk.embed(cat, model=model)
+    named = vk.wrap_model(Aside(), preprocess=SMALL, labels=["a", "b"], features="head")
+    assert vk.embed(cat, model=named).vectors.shape == (1, 2)
+
+
+def test_nan_is_a_failure_not_an_answer(cat):
+    broken = Aside()
+    nn.init.constant_(broken.head.bias, float("nan"))
+    model = vk.wrap_model(broken, preprocess=SMALL, labels=["a", "b"])
+    with pytest.raises(vk.VisionkitError, match=r"Aside gives NaN for .*cat\.jpg"):
+        vk.classify(cat, model=model)
+    assert isinstance(vk.classify([cat], model=model, on_error="return")[0], vk.Failure)

@@ -271,3 +271,27 @@ def test_the_environment_chooses_the_device(monkeypatch):
     assert next(Batches(pictures(1), PREPROCESS, device="cpu")).pixels.device.type == "cpu"
     monkeypatch.setenv("VISIONKIT_DEVICE", "")
     Batches([], PREPROCESS)
+
+
+def test_calls_from_several_threads_leave_the_number_of_torch_threads(photos):
+    spec = Preprocess(size_wh=(8, 8))
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+
+        def work():
+            for _ in range(20):
+                list(Batches([photos[1]] * 3, spec, device="cpu"))
+
+        callers = [threading.Thread(target=work) for _ in range(3)]
+        for caller in callers:
+            caller.start()
+        for caller in callers:
+            caller.join()
+        seen = []
+        later = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+        later.start()
+        later.join()
+        assert seen == [3]
+    finally:
+        torch.set_num_threads(before)

@@ -8,10 +8,11 @@ import time
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import visionkit as vk
-from visionkit.errors import InputError, SourceError
-from visionkit.tasks.driver import answer, as_sequence, each
+from visionkit.errors import InputError, ModelError, SourceError
+from visionkit.tasks.driver import answer, as_sequence, chunks, each
 from visionkit.tasks.hosted import over_pictures
 from visionkit.testing import FakeClassifier
 
@@ -105,3 +106,70 @@ def test_a_bar_is_shown_when_it_is_asked_for(capsys):
     call([1, 2, 3])
     call([1, 2, 3], progress=False)
     assert capsys.readouterr().err == ""
+
+
+def test_a_bar_counts_an_iterator_too(capsys):
+    assert list(call(iter([1, 2, 3]), progress=True)) == [2, 4, 6]
+    assert "3input" in capsys.readouterr().err
+
+
+def test_errors_of_the_model_carry_what_was_answered(cat):
+    class Tired(FakeClassifier):
+        def class_logits(self, batch):
+            if 2 in batch.indices:
+                raise ModelError("the model is tired")
+            return super().class_logits(batch)
+
+    with pytest.raises(ModelError, match="tired") as caught:
+        vk.classify([cat] * 4, model=Tired(["a"]), batch_size=2)
+    assert len(caught.value.results) == 2
+
+
+def test_own_sequences_are_many(cat):
+    class Paths:
+        def __len__(self):
+            return 2
+
+        def __getitem__(self, index):
+            return [cat, cat][index]
+
+        def __iter__(self):
+            return iter([cat, cat])
+
+        def __contains__(self, item):
+            return item == cat
+
+    assert len(vk.classify(Paths(), model=FakeClassifier(["a"]))) == 2
+
+
+def test_chunks_keep_what_came_before_an_error():
+    def three():
+        yield from (1, 2, 3)
+        raise RuntimeError("gone")
+
+    taken = chunks(three(), 2)
+    assert [next(taken), next(taken)] == [[1, 2], [3]]
+    with pytest.raises(RuntimeError, match="gone"):
+        next(taken)
+    assert list(chunks(iter(()), 2)) == []
+
+
+def test_one_open_picture_given_many_times(cat):
+    with Image.open(cat) as picture:
+        answers = vk.classify([picture] * 16, model=FakeClassifier(["a"]))
+    assert len(answers) == 16
+
+
+def test_a_slow_source_does_not_hold_an_answer_back(cat):
+    answered = threading.Event()
+
+    def slow():
+        yield cat
+        assert answered.wait(30), "the second picture was read before the first answer"
+        yield cat
+
+    def work(picture, name):
+        answered.set()
+        return name
+
+    assert next(over_pictures(work, 4)(slow())) == str(cat)

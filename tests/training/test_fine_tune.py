@@ -89,12 +89,18 @@ def test_a_plug_in_can_be_tuned_but_not_saved(tmp_path):
     [
         ({"train": "all"}, InputError, "train='all' is not offered"),
         ({"model": FakeDescriber()}, CapabilityError, "fake:describer does not embed pictures"),
-        ({"model": None}, CapabilityError, "NoneType does not embed pictures"),
+        ({"model": nn.Flatten()}, InputError, r"model=Flatten is no model: wrap it first: vk\.wrap_model"),
     ],
 )
 def test_bad_input(faces, options, error, message):
     with pytest.raises(error, match=message):
-        vk.fine_tune(faces[:4], **options)
+        vk.fine_tune(faces[98:102], **options)
+
+
+def test_what_cannot_be_saved_is_refused_before_training(faces, tmp_path):
+    with pytest.raises(CapabilityError, match="a head over colors:mean cannot be saved"):
+        vk.fine_tune(faces[98:102], model="colors:mean", out=tmp_path / "x")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_device_goes_with_a_name(faces):

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import io
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -164,11 +166,51 @@ def test_networks_by_name_and_ones_own(cat):
         (colours(), {"model": 3}, InputError, r"model must be a name or a torch.nn.Module, not int"),
         (colours(), {"model": "visionkit:simple_cmm"}, ModelNotFoundError, "did you mean visionkit:simple_cnn"),
         (colours(), {"learning_rate": 1e30}, TrainingError, "the loss is NaN in epoch"),
+        (colours(), {"seed": -1}, InputError, "seed=-1 must be from 0 to 4294967295"),
+        (colours(), {"epochs": 2.5}, InputError, "epochs=2.5 must be a whole number"),
+        (colours(), {"model": "runs/flowers"}, InputError, r"train starts from random weights: .* use vk\.fine_tune"),
+        (colours(), {"model": "timm:test_vit"}, TrainingError, r"does not take pictures of \(3, 10, 10\)"),
+        (
+            [*colours(), *((b"broken", "green") for _ in range(4))],
+            {},
+            TrainingError,
+            "none of the 3 pictures of 'green' could be loaded",
+        ),
     ],
 )
 def test_bad_input(data, options, error, message):
     with pytest.raises(error, match=message):
         vk.train(data, **options)
+
+
+def test_open_files_can_be_learnt_from(tmp_path):
+    pairs = []
+    for picture, label in colours():
+        buffer = io.BytesIO()
+        vk.load_image(picture).save(buffer, "PNG")
+        buffer.seek(0)
+        pairs.append((buffer, label))
+    run = vk.train(pairs, epochs=3)
+    assert run.failures == ()
+    assert run.metrics["accuracy"] == 1.0
+
+
+def test_a_last_batch_of_one_joins_its_neighbour():
+    from visionkit.training.loop import _batches
+
+    assert [len(part) for part in _batches(torch.arange(9), 4)] == [4, 5]
+    assert [len(part) for part in _batches(torch.arange(10), 4)] == [4, 4, 2]
+    assert [len(part) for part in _batches(torch.arange(1), 4)] == [1]
+    assert [len(part) for part in _batches(torch.arange(3), 1)] == [1, 1, 1]
+
+
+def test_threads_train_one_after_another():
+    alone = vk.train(colours(), epochs=2, seed=3).model.module.state_dict()
+    before = torch.random.get_rng_state()
+    with ThreadPoolExecutor(3) as pool:
+        runs = list(pool.map(lambda seed: vk.train(colours(), epochs=2, seed=seed), [1, 3, 2]))
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert all(torch.equal(alone[name], runs[1].model.module.state_dict()[name]) for name in alone)
 
 
 def test_all_pictures_broken():
@@ -183,7 +225,13 @@ def test_too_much_for_memory():
         load_pixels(["x.jpg"] * 100_000, vk.Preprocess(size_wh=(224, 224)))
 
 
-def test_out_is_refused_before_training(tmp_path):
+def test_out_is_refused_before_training(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="out='.': there is something else"):
+        vk.train(colours(), out=".")
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(InputError, match="nothing can be written there"):
+        vk.train(colours(), out=tmp_path / "file" / "run")
     (tmp_path / "x.txt").write_text("mine")
     with pytest.raises(InputError, match="there is something else; give a new folder"):
         vk.train(colours(), out=tmp_path)

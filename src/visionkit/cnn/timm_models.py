@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,6 +48,7 @@ def load(
     pretrained: bool = True,
     num_classes: int | None = None,
     data_config: dict[str, Any] | None = None,
+    model_args: dict[str, Any] | None = None,
 ) -> TimmClassifier | TimmEmbedder:
     """Builds a model of timm with its own configuration.
 
@@ -58,6 +60,7 @@ def load(
         pretrained: with its weights, fetched once; False: random weights, nothing is fetched.
         num_classes: of random weights; 0: features only.
         data_config: in place of timm's own, for random weights: input_size, crop_pct, mean, std, interpolation.
+        model_args: further arguments of timm's `create_model`, such as `global_pool`.
 
     Raises:
         ModelNotFoundError: another name, or the weights cannot be fetched.
@@ -72,11 +75,12 @@ def load(
         if not (folder / "config.json").is_file():
             raise ModelLoadError(f"{name} has no config.json, so it is no folder of timm's layout")
         try:
-            network = timm.create_model(f"local-dir:{name}", pretrained=pretrained)
+            own = {} if num_classes is None else {"num_classes": num_classes}
+            network = timm.create_model(f"local-dir:{name}", pretrained=pretrained, **own, **(model_args or {}))
         except Exception as err:  # torch, safetensors and timm each raise their own for wrong weights
             raise ModelLoadError(f"timm cannot load {name}: {type(err).__name__}: {err}") from err
     else:
-        network = _by_name(timm, name, pretrained, num_classes)
+        network = _by_name(timm, name, pretrained, num_classes, model_args or {})
     config = data_config or timm.data.resolve_model_data_config(network)
     labels = _labels(timm, network)
     settings: dict[str, Any] = {
@@ -90,6 +94,7 @@ def load(
             "options": {
                 "pretrained": False,
                 "num_classes": network.num_classes,
+                "model_args": _model_args(folder, model_args),
                 "data_config": {key: config[key] for key in sorted(config)},
             },
         },
@@ -99,14 +104,25 @@ def load(
     return TimmClassifier(network, labels=labels, **settings)
 
 
-def _by_name(timm: Any, name: str, pretrained: bool, num_classes: int | None) -> nn.Module:
+def _model_args(folder: Path, given: dict[str, Any] | None) -> dict[str, Any]:
+    """What a network was built with beside its name: a folder's `config.json` says, or the caller."""
+    path = folder / "config.json"
+    own: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    found = {**own.get("model_args", {}), **(given or {})}
+    if "global_pool" in own:
+        found.setdefault("global_pool", own["global_pool"])
+    found.pop("num_classes", None)
+    return found
+
+
+def _by_name(timm: Any, name: str, pretrained: bool, num_classes: int | None, model_args: dict[str, Any]) -> nn.Module:
     architecture = name.partition(".")[0]
     if not timm.is_model(architecture):
         close = nearest(name, [*timm.list_models(), *timm.list_pretrained()])
         hint = f"; did you mean {' or '.join(f'timm:{c}' for c in close)}?" if close else ""
         raise ModelNotFoundError(f"timm has no model {name!r}, nor is it a folder{hint}")
     if not pretrained:
-        network: nn.Module = timm.create_model(architecture, pretrained=False, num_classes=num_classes)
+        network: nn.Module = timm.create_model(architecture, pretrained=False, num_classes=num_classes, **model_args)
         return network
     config = timm.get_pretrained_cfg(name, allow_unregistered=False) if name in timm.list_pretrained() else None
     if config is None:
@@ -118,7 +134,7 @@ def _by_name(timm: Any, name: str, pretrained: bool, num_classes: int | None) ->
     with fetching(
         f"timm:{name}", source=f"Hugging Face, {repository}", ahead=f"hf download {repository}", cached=cached
     ):
-        trained: nn.Module = timm.create_model(name, pretrained=True)
+        trained: nn.Module = timm.create_model(name, pretrained=True, **model_args)
         return trained
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
@@ -17,6 +17,9 @@ from .imagenet import imagenet_labels
 if TYPE_CHECKING:
     from ..pipeline.preprocess import Interpolation
 
+_WITH_WEIGHTS: Final = {"googlenet": {"transform_input": True}, "inception_v3": {"transform_input": True}}
+"""What torchvision's builders set when they are given weights."""
+
 
 def load(
     name: str,
@@ -25,6 +28,7 @@ def load(
     speed: str,
     pretrained: bool = True,
     num_classes: int = 1000,
+    transform_input: bool | None = None,
 ) -> ModuleClassifier:
     """Builds a classifier of torchvision, with its own best weights and the transform that goes with them.
 
@@ -34,6 +38,7 @@ def load(
         speed: "default", "fast" or "exact"; see `load_model`.
         pretrained: with ImageNet weights, fetched once; False: random weights, nothing is fetched.
         num_classes: of random weights.
+        transform_input: of googlenet and inception_v3: whether they normalise once more, as their weights want.
 
     Raises:
         ModelNotFoundError: another name, or the weights cannot be fetched.
@@ -50,7 +55,14 @@ def load(
     if pretrained and num_classes != 1000:
         raise InputError(f"torchvision's weights of {name} have 1,000 classes, not {num_classes}; use vk.fine_tune")
     weights = get_model_weights(name).DEFAULT
-    network = get_model(name, weights=None, num_classes=num_classes)
+    settings: dict[str, Any] = dict(_WITH_WEIGHTS.get(name, {})) if pretrained else {}
+    if transform_input is not None:
+        settings["transform_input"] = transform_input
+    if name in _WITH_WEIGHTS:
+        settings["init_weights"] = not pretrained  # left open, torchvision warns
+    if name.startswith("vit_"):  # built for one size, that of the transform
+        settings["image_size"] = weights.transforms().crop_size[0]
+    network = get_model(name, weights=None, num_classes=num_classes, **settings)
     if pretrained:
         file = Path(torch.hub.get_dir(), "checkpoints", Path(weights.url).name)
         with fetching(
@@ -61,6 +73,9 @@ def load(
             cached=file.exists(),
         ):
             network.load_state_dict(weights.get_state_dict(progress=False, check_hash=True, weights_only=True))
+    options: dict[str, Any] = {"pretrained": False, "num_classes": num_classes}
+    if "transform_input" in settings:
+        options["transform_input"] = settings["transform_input"]
     return ModuleClassifier(
         network,
         labels=imagenet_labels() if num_classes == 1000 else [f"class {i}" for i in range(num_classes)],
@@ -69,7 +84,7 @@ def load(
         features=None,
         device=choose_device(device),
         speed=speed,
-        built_by={"model": f"torchvision:{name}", "options": {"pretrained": False, "num_classes": num_classes}},
+        built_by={"model": f"torchvision:{name}", "options": options},
     )
 
 

@@ -78,11 +78,12 @@ def merge(built_in: Iterable[Backend], plugged_in: Iterable[tuple[str, Backend]]
         if not _PREFIX.fullmatch(backend.prefix):
             raise RegistryError(f"{giver} registers the malformed prefix {backend.prefix!r}")
         for capability in backend.capabilities:
-            taken = owner.setdefault((backend.prefix, capability), giver)
-            if taken != giver:
+            taken = owner.get((backend.prefix, capability))
+            if taken is not None:
                 raise RegistryError(
                     f"{giver} registers {backend.prefix!r} for {capability!r}, which {taken} has already; remove one"
                 )
+            owner[backend.prefix, capability] = giver
         table.append(backend)
     return tuple(table)
 
@@ -100,9 +101,18 @@ def find_backend(prefix: str, capability: str | None = None) -> Backend | None:
     Raises:
         RegistryError: plug-ins contradict each other or us.
     """
-    matches = [b for b in BUILT_IN if b.prefix == prefix] or [b for b in backends() if b.prefix == prefix]
+    built_in = [b for b in BUILT_IN if b.prefix == prefix]
+    if any(capability is None or capability in b.capabilities or derivable(capability, b) for b in built_in):
+        matches = built_in  # so that no plug-in is looked for in vain
+    else:
+        matches = [b for b in backends() if b.prefix == prefix]
     able = [b for b in matches if capability in b.capabilities]
     return next(iter(able or matches), None)
+
+
+def derivable(task: str, backend: Backend) -> bool:
+    """Whether a verb can be derived from what the back end does: see `tasks`."""
+    return task == "classify" and bool({"embed_texts", "ask"} & set(backend.capabilities))
 
 
 def known_prefixes() -> tuple[str, ...]:
@@ -125,7 +135,10 @@ def _giver(entry: EntryPoint) -> str:
 
 
 def _records(entry: EntryPoint) -> tuple[Backend, ...]:
-    value = entry.load()
+    try:
+        value = entry.load()
+    except Exception as err:  # whatever another package's import raises
+        raise RegistryError(f"{_giver(entry)} is broken: {type(err).__name__}: {err}; mend or remove it") from err
     records = (value,) if isinstance(value, Backend) else tuple(value)
     if not all(isinstance(r, Backend) for r in records):
         raise RegistryError(f"{_giver(entry)}: the entry point {entry.value!r} is no Backend, nor several")

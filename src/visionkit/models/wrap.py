@@ -57,8 +57,18 @@ class ModuleEmbedder:
         self._built_by = built_by
 
     def image_features(self, batch: Batch) -> Tensor:
-        """What the features' layer gives, float32 (N, D); the module's output where it has no `Linear`."""
-        return _as_vectors(self._run(batch)[1], self.name)
+        """What the features' layer gives, float32 (N, D); the module's output where it has no `Linear`.
+
+        Raises:
+            ModelLoadError: that layer was not run, or gives no vectors.
+        """
+        features = self._run(batch)[1]
+        if features is None:
+            raise ModelLoadError(
+                f"the layer {self._tap.layer!r} of {self.name} is not run, so it gives no features; name another with "
+                f"features="
+            )
+        return _as_vectors(features, self.name)
 
     def _run(self, batch: Batch) -> tuple[Any, Any]:
         with inference(self.device, self.speed):
@@ -67,10 +77,10 @@ class ModuleEmbedder:
         return output, features
 
     def _forward(self, module: Any, tap: Tap, pixels: Tensor) -> tuple[Any, Any]:
-        """What the module gives for pixels, and the features."""
+        """What the module gives for pixels, and the features; None where their layer was not run."""
         with tap as seen:
             output = module(pixels)
-        return output, seen.get("value", output)
+        return output, seen.get("value") if tap.layer is not None else output
 
     def architecture(self) -> dict[str, Any]:
         """See `Savable`: how it was built; a module of the user's own can only be given again."""

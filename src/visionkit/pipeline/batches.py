@@ -234,24 +234,34 @@ class _Feed:
             raise self._error
 
 
+_thread_count = threading.Lock()
+"""Held while the process's number of torch threads is another for a moment: a second call would keep that one."""
+
+
 class _Decoders:
     """A pool of threads with one torch thread each; without threads, work is done where it is submitted."""
 
     def __init__(self, threads: int) -> None:
         self._pool: ThreadPoolExecutor | None = None
         if threads:
-            before = torch.get_num_threads()
-            ready = threading.Barrier(threads)
-            self._pool = ThreadPoolExecutor(threads, "visionkit-decode", initializer=_use_one_thread)
-            try:
-                for future in [self._pool.submit(ready.wait) for _ in range(threads)]:
-                    future.result()
-            except BaseException:  # Ctrl-C, or no more threads to be had: let go of those that wait
-                ready.abort()
-                self._pool.shutdown(cancel_futures=True)
-                raise
-            finally:  # what a worker sets becomes the default of every later thread
-                torch.set_num_threads(before)
+            with _thread_count:
+                self._pool = self._start(threads)
+
+    @staticmethod
+    def _start(threads: int) -> ThreadPoolExecutor:
+        before = torch.get_num_threads()
+        ready = threading.Barrier(threads)
+        pool = ThreadPoolExecutor(threads, "visionkit-decode", initializer=_use_one_thread)
+        try:
+            for future in [pool.submit(ready.wait) for _ in range(threads)]:
+                future.result()
+        except BaseException:  # Ctrl-C, or no more threads to be had: let go of those that wait
+            ready.abort()
+            pool.shutdown(cancel_futures=True)
+            raise
+        finally:  # what a worker sets becomes the default of every later thread
+            torch.set_num_threads(before)
+        return pool
 
     def submit(self, work: Callable[[], Fit]) -> Future[Fit]:
         if self._pool is not None:

@@ -12,6 +12,7 @@ from ..models.protocols import Classifier, Describer, ImageEmbedder, TextEmbedde
 from ..results import Classification
 from .driver import Many, OnError, Runner, answer
 from .local import over_batches
+from .ranking import ranked
 from .resolve import resolve
 
 if TYPE_CHECKING:
@@ -170,6 +171,9 @@ def classify(
         ProviderError: a hosted model gave no answer.
     """
     names = None if labels is None else check_labels(labels)
+    limit: object = abstain_below
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, (int, float))):
+        raise InputError(f"abstain_below={limit!r} must be a number")
     chosen = model if model is not None else DEFAULT_MODEL if names is None else DEFAULT_ZERO_SHOT_MODEL
     loaded = resolve(chosen, "classify", device=device, speed=speed)
     run = _runner(loaded, names, prompts, multi_label=multi_label, abstain_below=abstain_below, batch_size=batch_size)
@@ -217,14 +221,12 @@ def _needed(labels: tuple[str, ...] | None, model: Any) -> tuple[str, ...]:
 def _head_runner(
     model: Classifier, multi_label: bool, abstain_below: float | None, batch_size: int | None
 ) -> Runner[Source, Classification]:
-    def answer_batch(batch: Batch) -> list[Classification]:
+    def answer_batch(batch: Batch) -> list[Classification | Failure]:
         logits = model.class_logits(batch)
         probabilities = (logits.sigmoid() if multi_label else logits.softmax(1)).cpu().tolist()
         return [
-            Classification.from_scores(
-                dict(zip(model.labels, row, strict=True)), model=model.name, source=source, abstain_below=abstain_below
-            )
-            for row, source in zip(probabilities, batch.sources, strict=True)
+            ranked(dict(zip(model.labels, row, strict=True)), batch, i, model=model.name, abstain_below=abstain_below)
+            for i, row in enumerate(probabilities)
         ]
 
     return over_batches(model, answer_batch, batch_size)

@@ -6,8 +6,9 @@ order. The driver knows nothing of models, and no torch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
 import numpy as np
@@ -57,16 +58,20 @@ def answer(
     if on_error not in ("raise", "return"):
         raise InputError(f"on_error={on_error!r} must be 'raise' or 'return'")
     if single(inputs):
-        return _checked(next(run(iter([inputs]))), on_error, [])
+        return _checked(next(run(iter([inputs]))), on_error)
     if isinstance(inputs, Iterator):
-        return _stream(run, inputs, on_error)
+        return _stream(run, inputs, on_error, progress)
     items = as_sequence(inputs)
     results: list[T | Failure] = []
     shown = bar(len(items), progress if len(items) > 1 else False, unit="input")
-    with shown, _closing(run(iter(items))) as outcomes:
-        for outcome in outcomes:
-            results.append(_checked(outcome, on_error, results))
-            shown.update()
+    try:
+        with shown, _closing(run(iter(items))) as outcomes:
+            for outcome in outcomes:
+                results.append(_checked(outcome, on_error))
+                shown.update()
+    except VisionkitError as err:
+        err.results = list(results)
+        raise
     return results
 
 
@@ -80,6 +85,8 @@ def as_sequence(inputs: Any) -> Sequence[Any]:
         return list(inputs.ravel()) if inputs.ndim <= 1 else _refuse(inputs)
     if isinstance(inputs, Sequence):
         return inputs
+    if hasattr(inputs, "__getitem__") and hasattr(inputs, "__len__") and not isinstance(inputs, Mapping):
+        return list(inputs)  # what the protocol `Many` describes, without Python's own stamp
     return _refuse(inputs)
 
 
@@ -88,15 +95,17 @@ def _refuse(inputs: Any) -> Sequence[Any]:
     raise InputError(f"{describe(inputs)} is no input: give {hint}")
 
 
-def _stream(run: Runner[Any, T], inputs: Iterator[Any], on_error: OnError) -> Generator[T | Failure]:
-    with _closing(run(inputs)) as outcomes:
+def _stream(
+    run: Runner[Any, T], inputs: Iterator[Any], on_error: OnError, progress: bool | None
+) -> Generator[T | Failure]:
+    with bar(None, progress, unit="input") as shown, _closing(run(inputs)) as outcomes:
         for outcome in outcomes:
-            yield _checked(outcome, on_error, [])
+            yield _checked(outcome, on_error)
+            shown.update()
 
 
-def _checked(outcome: T | Failure, on_error: OnError, results: list[T | Failure]) -> T | Failure:
+def _checked(outcome: T | Failure, on_error: OnError) -> T | Failure:
     if isinstance(outcome, Failure) and on_error == "raise":
-        outcome.error.results = list(results)
         raise outcome.error
     return outcome
 
@@ -110,6 +119,22 @@ def _closing(outcomes: Iterator[T]) -> Iterator[Iterator[T]]:
         close = getattr(outcomes, "close", None)
         if close is not None:
             close()
+
+
+def chunks(items: Iterator[I], size: int) -> Iterator[list[I]]:
+    """Lists of up to `size`; an error of the caller's own iterator is raised after what came before it."""
+    while True:
+        chunk: list[I] = []
+        try:
+            for item in islice(items, size):
+                chunk.append(item)  # noqa: PERF402 - what came before an error must be kept
+        except Exception:
+            if chunk:
+                yield chunk
+            raise
+        if not chunk:
+            return
+        yield chunk
 
 
 def each(work: Callable[[I], T], name: Callable[[object], str] = describe) -> Runner[I, T]:

@@ -124,7 +124,7 @@ def embed(
         CapabilityError: the model gives no features.
         ModelError: the model cannot be loaded, or gives features without a direction.
     """
-    embedder = image_embedder(resolve(model, "embed", device=device, speed=speed), "embed")
+    embedder = image_embedder(resolve(model, "embed", default=DEFAULT_MODEL, device=device, speed=speed), "embed")
     found = answer(images, _runner(embedder, batch_size), on_error=on_error, progress=progress)
     return joined(found, embedder.name, "images", lambda: _width(embedder)) if isinstance(found, list) else found
 

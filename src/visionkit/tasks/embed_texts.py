@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from ..errors import Failure, InputError
 from ..models.protocols import TextEmbedder
 from ..results import Embeddings
-from .driver import Many, OnError, Runner, answer
+from .driver import Many, OnError, Runner, answer, chunks
 from .resolve import resolve
 from .vectors import TEXT_BATCH_SIZE, check_batch_size, check_text, joined, rows, text_embedder, text_vectors
 
@@ -118,7 +117,9 @@ def embed_texts(
         CapabilityError: the model embeds no texts.
         ModelError: the model cannot be loaded, or gives features without a direction.
     """
-    embedder = text_embedder(resolve(model, "embed_texts", device=device, speed=speed), "embed_texts")
+    embedder = text_embedder(
+        resolve(model, "embed_texts", default=DEFAULT_MODEL, device=device, speed=speed), "embed_texts"
+    )
     run = _runner(embedder, check_batch_size(batch_size, TEXT_BATCH_SIZE))
     found = answer(texts, run, single=lambda value: isinstance(value, str), on_error=on_error, progress=progress)
     return joined(found, embedder.name, "texts", lambda: _width(embedder)) if isinstance(found, list) else found
@@ -126,8 +127,7 @@ def embed_texts(
 
 def _runner(model: TextEmbedder, batch_size: int) -> Runner[str, Embeddings]:
     def run(texts: Iterator[str]) -> Iterator[Embeddings | Failure]:
-        numbered = enumerate(texts)
-        while chunk := list(islice(numbered, batch_size)):
+        for chunk in chunks(enumerate(texts), batch_size):
             outcomes: dict[int, Embeddings | Failure] = {}
             good: dict[int, str] = {}
             for position, text in chunk:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 from ..errors import CapabilityError, InputError
 from ..models import load_model
-from ..models.protocols import ImageEmbedder
+from ..models.protocols import ImageEmbedder, Savable
+from .resolve import resolve
 
 if TYPE_CHECKING:
     import torch
@@ -68,15 +69,16 @@ def fine_tune(
     settings = Settings(
         epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, weight_decay=weight_decay, seed=seed
     )
-    folder = prepare_out(out)
-    if isinstance(model, (str, os.PathLike)):
-        embedder = load_model(model, task="embed", device=device, speed=speed)
-    elif device is not None or speed != "default":
-        raise InputError("device= and speed= go with a model's name; a model object has its own, given to load_model")
-    else:
-        embedder = copy.deepcopy(model)
+    embedder = resolve(model, "embed", default=DEFAULT_MODEL, device=device, speed=speed, load=load_model)
     if not isinstance(embedder, ImageEmbedder):
-        raise CapabilityError(f"{getattr(embedder, 'name', type(embedder).__name__)} does not embed pictures")
+        raise CapabilityError(f"{embedder.name} does not embed pictures")
+    if out is not None and not isinstance(embedder, Savable):
+        raise CapabilityError(
+            f"a head over {embedder.name} cannot be saved: that model has no module and architecture()"
+        )
+    if embedder is model:
+        embedder = copy.deepcopy(embedder)
+    folder = prepare_out(out)
     learn, check = split_data(data, validation, seed)
     headed = train_head(embedder, learn, check, settings=settings, progress=progress)
     return finish(headed.model, headed.fitted, headed.failures, settings, folder)

@@ -37,6 +37,8 @@ def over_pictures(work: Callable[[Picture, str], T], concurrency: int) -> Runner
                 try:
                     for index, source in islice(numbered, concurrency - len(under_way)):
                         under_way.append(pool.submit(attempt, index, source))
+                        if under_way[0].done():  # a slow source must not hold an answer back
+                            break
                 except Exception as err:  # noqa: BLE001 - the caller's own, raised when what came before is answered
                     trouble, numbered = err, enumerate(())
                 if not under_way:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
@@ -12,14 +13,24 @@ if TYPE_CHECKING:
     import torch
 
 
-def resolve(model: object, task: str, *, device: str | torch.device | None = None, speed: str = "default") -> Any:
-    """A name becomes a shared loaded model, an object stays itself.
+def resolve(
+    model: object,
+    task: str,
+    *,
+    default: str | None = None,
+    device: str | torch.device | None = None,
+    speed: str = "default",
+    load: Callable[..., Any] = load_cached,
+) -> Any:
+    """A name becomes a loaded model, by `load` one that verbs share; an object stays itself; None is the default.
 
     Raises:
         InputError: None, or an object that is no model; `device` or `speed` with an object, which has its own.
     """
+    if model is None:
+        model = default
     if isinstance(model, (str, os.PathLike)):
-        return load_cached(model, task=task, device=device, speed=speed)
+        return load(model, task=task, device=device, speed=speed)
     if model is None:
         raise InputError(f"{task} has no default model: give model=, a name such as those of vk.list_models({task!r})")
     if not hasattr(model, "name"):

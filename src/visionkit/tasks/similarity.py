@@ -104,7 +104,7 @@ def similarity(
 
 def _both(model: object, device: Any, speed: str) -> Any:
     try:
-        loaded = resolve(model, "embed_texts", device=device, speed=speed)
+        loaded = resolve(model, "embed_texts", default=DEFAULT_MODEL, device=device, speed=speed)
         return text_embedder(image_embedder(loaded, "similarity"), "similarity")
     except CapabilityError as err:
         raise CapabilityError(

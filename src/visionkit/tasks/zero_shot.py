@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InputError
+from ..errors import Failure, InputError
 from ..images import Source
 from ..results import Classification
 from ..results.classification import ScoreKind
 from .arguments import text_argument
 from .driver import Runner
 from .local import over_batches
+from .ranking import ranked
 from .vectors import normalised, text_vectors
 
 if TYPE_CHECKING:
@@ -41,18 +42,19 @@ def zero_shot_runner(  # noqa: PLR0917 - called once, by `classify`
     templates = check_prompts(model.prompts if prompts is None else prompts)
     texts = label_vectors(model, labels, templates)
 
-    def answer_batch(batch: Batch) -> list[Classification]:
+    def answer_batch(batch: Batch) -> list[Classification | Failure]:
         cosines = normalised(model.image_features(batch)) @ texts.T
         scores, kind = _scores(cosines, model, multi_label)
         return [
-            Classification.from_scores(
+            ranked(
                 dict(zip(labels, row, strict=True)),
+                batch,
+                i,
                 model=model.name,
-                source=source,
                 score_kind=kind,
                 abstain_below=abstain_below,
             )
-            for row, source in zip(scores.cpu().tolist(), batch.sources, strict=True)
+            for i, row in enumerate(scores.cpu().tolist())
         ]
 
     return over_batches(model, answer_batch, batch_size)

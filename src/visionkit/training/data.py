@@ -13,6 +13,7 @@ from sklearn.model_selection import train_test_split
 
 from ..errors import InputError, TrainingError
 from ..images import Source, describe, find_images, is_single
+from ..images.sources import is_file_object, read_bytes
 from ..models.labels import check_labels
 
 Data: TypeAlias = "str | os.PathLike[str] | Iterable[tuple[Source, str]]"
@@ -38,6 +39,19 @@ class Labelled:
     def classes(self) -> tuple[str, ...]:
         """The different labels, sorted."""
         return check_labels(sorted(set(self.labels)))
+
+    def without(self, failed: Iterable[int]) -> Labelled:
+        """What is left when some could not be loaded.
+
+        Raises:
+            TrainingError: a class has no picture left.
+        """
+        gone = set(failed)
+        left = self.choose(i for i in range(len(self)) if i not in gone)
+        empty = sorted(set(self.labels) - set(left.labels))
+        if empty:
+            raise TrainingError(f"none of the {self.labels.count(empty[0])} pictures of {empty[0]!r} could be loaded")
+        return left
 
     def choose(self, indices: Iterable[int]) -> Labelled:
         """The pictures at some positions."""
@@ -110,6 +124,8 @@ def _from_pairs(pairs: Iterable[object]) -> Labelled:
         label = pair[1]
         if not isinstance(label, str) or not label.strip():
             raise InputError(f"the label of data[{index}] is {label!r}: labels are names, strings that are not empty")
+        if is_file_object(source):  # each picture is read more than once
+            source = read_bytes(source, describe(source))
         sources.append(source)
         labels.append(label)
     return Labelled(tuple(sources), tuple(labels))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ from ..progress import bar
 from ..results import metrics
 from .loop import Settings, predict, train_epochs
 from .run import EpochRecord
+
+_random_lock = threading.RLock()
 
 
 @dataclass(frozen=True)
@@ -74,8 +77,9 @@ def fit(
 
 
 @contextmanager
-def seeded(seed: int) -> Iterator[None]:
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
     """Random numbers of torch from a seed, without a trace in the caller's own sequence."""
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+    devices = [device] if device.type == "cuda" else []
+    with _random_lock, torch.random.fork_rng(devices=devices):  # torch's numbers are one sequence for all threads
         torch.manual_seed(seed)
         yield

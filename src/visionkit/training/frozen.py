@@ -43,7 +43,7 @@ def train_head(
     features, targets, failures = _features(embedder, learn, classes)
     check_features, check_targets, check_failures = _features(embedder, check, classes)
     mean, std = features.mean(0), features.std(0, correction=0).clamp_min(1e-6)
-    with seeded(settings.seed):
+    with seeded(settings.seed, embedder.device):
         head = nn.Linear(features.shape[1], len(classes)).to(embedder.device)
         nn.init.zeros_(head.weight)  # no preference before the first picture
         nn.init.zeros_(head.bias)
@@ -81,4 +81,5 @@ def _features(
                 targets.extend(position[data.labels[i]] for i in batch.indices)
     if not parts:
         raise TrainingError(f"none of the pictures could be loaded; the first: {failures[0]}")
+    data.without(failure.index for failure in failures)
     return torch.cat(parts), torch.tensor(targets, dtype=torch.int64, device=embedder.device), tuple(failures)

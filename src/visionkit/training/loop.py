@@ -35,6 +35,12 @@ class Settings:
     seed: int
 
     def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "seed"):
+            value: object = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise InputError(f"{name}={value!r} must be a whole number")
+        if not 0 <= self.seed < 2**32:
+            raise InputError(f"seed={self.seed} must be from 0 to {2**32 - 1}")
         if self.epochs < 1 or self.batch_size < 1 or self.learning_rate <= 0 or self.weight_decay < 0:
             raise InputError(
                 f"epochs={self.epochs} and batch_size={self.batch_size} must be at least 1, "
@@ -62,14 +68,14 @@ def train_epochs(
     """
     order = torch.Generator().manual_seed(settings.seed)
     optimizer = torch.optim.AdamW(module.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    steps = -(-len(inputs) // settings.batch_size)
+    steps = len(_batches(torch.arange(len(inputs)), settings.batch_size))
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, max_lr=settings.learning_rate, total_steps=settings.epochs * steps
     )
     for epoch in range(settings.epochs):
         module.train()
         total = torch.zeros((), device=inputs.device)
-        for index in torch.randperm(len(inputs), generator=order).to(inputs.device).split(settings.batch_size):
+        for index in _batches(torch.randperm(len(inputs), generator=order).to(inputs.device), settings.batch_size):
             loss = functional.cross_entropy(module(prepare(inputs[index])), targets[index])
             optimizer.zero_grad()
             loss.backward()
@@ -82,6 +88,14 @@ def train_epochs(
                 f"the loss is NaN in epoch {epoch + 1}: try a learning rate below {settings.learning_rate}"
             )
         yield mean
+
+
+def _batches(order: Tensor, size: int) -> list[Tensor]:
+    """Parts of an order; a last one of a single picture joins its neighbour, as batch normalisation needs two."""
+    parts = list(order.split(size))
+    if size > 1 and len(parts) > 1 and len(parts[-1]) == 1:
+        parts[-2:] = [torch.cat(parts[-2:])]
+    return parts
 
 
 @torch.no_grad()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError, TrainingError
-from ..models.saved import SETTINGS_FILE, save_model
+from ..models.saved import may_become_model, save_model
 from .data import Data, Labelled, read_data, split
 from .run import TrainingRun
 
@@ -39,13 +40,18 @@ def prepare_out(out: str | os.PathLike[str] | None) -> Path | None:
     """The folder for the model, refused before hours of training where it cannot serve.
 
     Raises:
-        InputError: something else is there.
+        InputError: something else is there, or nothing can be written there.
     """
     if out is None:
         return None
     folder = Path(out)
-    if folder.exists() and not (folder.is_dir() and ((folder / SETTINGS_FILE).is_file() or not any(folder.iterdir()))):
+    if not may_become_model(folder):
         raise InputError(f"out={str(folder)!r}: there is something else; give a new folder")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder.parent).close()
+    except OSError as err:
+        raise InputError(f"out={str(folder)!r}: nothing can be written there: {err.strerror}") from err
     return folder
 
 

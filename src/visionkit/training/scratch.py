@@ -6,12 +6,13 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
-from ..errors import Failure, TrainingError, VisionkitError
+from ..errors import Failure, InputError, TrainingError, VisionkitError
 from ..images import load_image
 from ..models import load_model
 from ..models.wrap import ModuleClassifier
@@ -58,18 +59,19 @@ def train_network(
     check_pixels, check_kept, check_failures = load_pixels(check.sources, preprocess)
     if not kept or not check_kept:
         raise TrainingError(f"none of the pictures could be loaded; the first: {(*failures, *check_failures)[0]}")
+    learn, check = learn.without(f.index for f in failures), check.without(f.index for f in check_failures)
     mean, std = channel_statistics(pixels)
     preprocess = replace(preprocess, mean=mean, std=std)
     prepare = partial(_normalised, preprocess=preprocess)
-    with seeded(settings.seed):
+    with seeded(settings.seed, device):
         network, built_by, name = _network(model, len(classes))
         network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
-        examples = _examples(pixels, learn.choose(kept).labels, classes, device)
+        examples = _examples(pixels, learn.labels, classes, device)
         _check_output(network, prepare(examples.inputs[:2]), classes)
         fitted = fit(
             network,
             examples,
-            _examples(check_pixels, check.choose(check_kept).labels, classes, device),
+            _examples(check_pixels, check.labels, classes, device),
             classes=len(classes),
             prepare=prepare,
             settings=settings,
@@ -111,6 +113,11 @@ def _network(model: str | nn.Module, classes: int) -> tuple[nn.Module, dict[str,
         own = getattr(model, "architecture", None)
         built_by: dict[str, Any] | None = own() if callable(own) else None
         return copy.deepcopy(model), built_by, type(model).__name__
+    if Path(model).is_dir() or ":" not in model:
+        raise InputError(
+            f"train starts from random weights: name a network such as 'visionkit:simple_cnn', not "
+            f"{model!r}; to go on from a trained model use vk.fine_tune"
+        )
     loaded = load_model(model, pretrained=False, num_classes=classes, device="cpu")
     return loaded.module, loaded.architecture(), model
 
@@ -126,7 +133,7 @@ def _check_output(network: nn.Module, inputs: Tensor, classes: Sequence[str]) ->
     network.eval()
     try:
         output = network(inputs)
-    except RuntimeError as err:
+    except (RuntimeError, AssertionError, ValueError) as err:  # whatever a network's own checks raise
         raise TrainingError(
             f"the network does not take pictures of {tuple(inputs.shape[1:])} (channels, height, width): {err}"
         ) from err
