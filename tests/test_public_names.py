@@ -35,6 +35,7 @@ NAMES = [
     "to_pandas",
     "to_tensor",
     "train",
+    "verify",
     "wrap_model",
 ]
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .images import find_images, load_image
     from .models import clear_models, list_models, load_model
     from .models.saved import save_model
+    from .models.verify import verify
     from .models.wrap import wrap_model
     from .pipeline import Batches, Preprocess, to_image, to_tensor
     from .results.saving import save_results
@@ -56,6 +57,7 @@ _HOME = {  # no key is also the name of a module or folder here: importing that 
     "to_pandas": "results.tables",
     "to_tensor": "pipeline",
     "train": "tasks.train",
+    "verify": "models.verify",
     "wrap_model": "models.wrap",
 }
 
@@ -83,6 +85,7 @@ __all__ = [
     "to_pandas",
     "to_tensor",
     "train",
+    "verify",
     "wrap_model",
 ]
 

@@ -10,6 +10,7 @@ VisionkitError
 ├── ModelError                   a model cannot be had, or cannot do this
 │   ├── ModelNotFoundError       no such name (the nearest names are given), or not on this machine
 │   ├── ModelLoadError           the name is right, the files or settings are not
+│   ├── SaveError                what was saved is not what the model is
 │   ├── CapabilityError          the model is of another kind than the verb needs
 │   └── RegistryError            two back ends claim one name
 ├── MissingExtraError (ImportError)   an optional package is not installed
@@ -83,6 +84,10 @@ class ModelNotFoundError(ModelError):
 
 class ModelLoadError(ModelError):
     """The model's files or settings are not as they must be."""
+
+
+class SaveError(ModelError):
+    """A model was not saved, because what was written does not answer as it does."""
 
 
 class CapabilityError(ModelError):

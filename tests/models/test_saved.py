@@ -12,9 +12,10 @@ import torch
 from torch import nn
 
 import visionkit as vk
+import visionkit.models.wrap
 from visionkit.cnn import SimpleCNN
 from visionkit.errors import CapabilityError, InputError, ModelLoadError, ModelNotFoundError
-from visionkit.models.saved import MAX_SETTINGS_BYTES, SETTINGS_FILE, WEIGHTS_FILE
+from visionkit.models.folder import ANSWERS_FILE, CARD_FILE, MAX_SETTINGS_BYTES, SETTINGS_FILE, WEIGHTS_FILE, sealed
 from visionkit.testing import FakeClassifier
 
 SMALL = vk.Preprocess(size_wh=(16, 16), resize="squash", mean=(0.4, 0.5, 0.6))
@@ -42,8 +43,9 @@ def saved(model, tmp_path):
 
 
 def change(folder, **fields):
+    """Changes settings as someone would who knows of the seal."""
     path = folder / SETTINGS_FILE
-    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+    path.write_text(json.dumps(sealed({**json.loads(path.read_text()), **fields})))
 
 
 def test_it_answers_the_same_in_a_fresh_process(model, saved, photos):
@@ -64,7 +66,11 @@ def test_what_the_folder_holds(saved):
     assert settings["labels"] == ["cat", "dog", "naïve 'quoted'"]
     assert settings["architecture"]["model"] == "visionkit:simple_cnn"
     assert vk.Preprocess.from_dict(settings["preprocess"]) == SMALL
-    assert sorted(path.name for path in saved.iterdir()) == [WEIGHTS_FILE, SETTINGS_FILE]
+    assert settings["parity"]["inputs"] == 4
+    assert settings["parity"]["max_difference"] <= 1e-6
+    assert sorted(path.name for path in saved.iterdir()) == sorted(
+        [CARD_FILE, WEIGHTS_FILE, ANSWERS_FILE, SETTINGS_FILE]
+    )
     assert os.listdir(saved.parent) == ["model"]
 
 
@@ -155,7 +161,7 @@ def test_folders_that_are_none(tmp_path, saved):
     with pytest.raises(ModelLoadError, match="is larger than any that visionkit writes"):
         vk.load_model(saved)
     path.write_text('{"format_version": 1}')
-    with pytest.raises(ModelLoadError, match="lacks architecture, labels, preprocess, weights_sha256"):
+    with pytest.raises(ModelLoadError, match="lacks architecture, labels, preprocess, settings_sha256, weights_sha"):
         vk.load_model(saved)
     path.write_text(whole)
     change(saved, format_version=2)

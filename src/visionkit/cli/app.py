@@ -100,6 +100,23 @@ def models(
 
 
 @app.command()
+def verify(folder: Annotated[Path, typer.Argument(help="A saved model.", show_default=False)]) -> None:
+    """Check that a saved model still answers as when it was saved."""
+    from ..errors import ModelLoadError
+    from ..models.verify import verify as check
+
+    try:
+        report = check(folder)
+    except ModelLoadError as err:
+        typer.echo(f"visionkit: {err}", err=True)
+        raise typer.Exit(1) from err
+    except VisionkitError as err:
+        _refuse(err)
+    typer.echo(str(report))
+    raise typer.Exit(0 if report.passed else 1)
+
+
+@app.command()
 def doctor() -> None:
     """Tell what is installed, where models run, and what is on this machine."""
     from .doctor import report

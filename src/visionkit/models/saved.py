@@ -1,31 +1,51 @@
-"""A saved model: a folder that is complete in itself, written so that it is whole or not there."""
+"""A saved model: a folder that is complete in itself, whole or not there, and proven before it counts."""
 
 from __future__ import annotations
 
+import copy
 import hashlib
-import json
 import os
-import secrets
-import shutil
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from ..errors import CapabilityError, InputError, ModelLoadError, ModelNotFoundError
+from ..errors import CapabilityError, InputError, ModelLoadError, SaveError, VisionkitError
 from ..pipeline import Preprocess
+from . import atomic
+from .card import model_card
+from .folder import (
+    ANSWERS_FILE,
+    CARD_FILE,
+    FORMAT_VERSION,
+    MAX_SETTINGS_BYTES,
+    SETTINGS_FILE,
+    WEIGHTS_FILE,
+    as_json,
+    read_file,
+    read_settings,
+    sealed,
+)
 from .labels import check_labels
 from .protocols import Classifier, Savable
 from .registry import find_backend
+from .verify import TOLERANCE, answers_of, at_rest, largest_difference
+from .weights import most_bytes, read_weights, same_bits, weights_bytes
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
+    from torch import Tensor, nn
 
-FORMAT_VERSION: Final = 1
-SETTINGS_FILE: Final = "visionkit.json"
-WEIGHTS_FILE: Final = "model.safetensors"
-MAX_SETTINGS_BYTES: Final = 4 * 2**20
-"""A settings file with ten thousand labels has half a megabyte; a larger one is none of ours."""
+__all__ = [
+    "MAX_SETTINGS_BYTES",
+    "SETTINGS_FILE",
+    "WEIGHTS_FILE",
+    "load_saved",
+    "may_become_model",
+    "rebuild",
+    "save_model",
+]
+
+_OURS = (SETTINGS_FILE, WEIGHTS_FILE, ANSWERS_FILE, CARD_FILE)
 
 
 def save_model(
@@ -37,8 +57,9 @@ def save_model(
 ) -> Path:
     """Saves a model to a folder that `load_model` takes: weights, architecture, labels, preprocessing, versions.
 
-    The folder is written beside its place and moved there when it is complete; an older saved model of that name is
-    replaced.
+    The folder is written beside its place. There the model is loaded afresh, a few pictures go from their files
+    through it and through `model`, and only when the answers are the same (probabilities and feature values to 1e-4)
+    does the folder take its place, and that of an older saved model of that name.
 
     Args:
         model: one with a module and an architecture: of `visionkit:`, `torchvision:`, `timm:`, `open_clip:`, one that
@@ -53,21 +74,19 @@ def save_model(
     Raises:
         CapabilityError: the model cannot be saved.
         InputError: the folder holds something else.
-        OSError: the disk refuses; nothing is left behind.
+        SaveError: what was saved does not answer as the model does. What was there before is there still.
+        OSError: the disk refuses; what was there before is there still, and nothing else.
     """
     if not isinstance(model, Savable):
         raise CapabilityError(f"{_name(model)} cannot be saved: it has no module, preprocess and architecture()")
     target = Path(folder)
-    if target.exists() and not (target / SETTINGS_FILE).is_file() and not _is_empty_folder(target):
+    if not may_become_model(target):
         raise InputError(f"cannot save to {target}: there is something else; give a new folder")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    building = _beside(target, "tmp")
-    building.mkdir()
-    try:
+    for name in extra_files or {}:
+        if Path(name).name != name or name in ("", "..", *_OURS):
+            raise InputError(f"extra_files has {name!r}: give the name of a file that visionkit does not write itself")
+    with atomic.replacing(target.resolve()) as building, at_rest(model):
         _write_folder(model, building, training, extra_files or {})
-        _move_into_place(building, target)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)  # gone already when all went well
     return target
 
 
@@ -79,7 +98,7 @@ def load_saved(
     Args:
         folder: of the model.
         device: see `choose_device`.
-        speed: "default" or "exact".
+        speed: "default", "fast" or "exact".
         module: a module of your own whose weights the folder holds.
 
     Raises:
@@ -87,11 +106,14 @@ def load_saved(
         ModelLoadError: it is damaged, changed, of a later format, or needs `module`.
     """
     settings = read_settings(folder)
-    weights = (folder / WEIGHTS_FILE).read_bytes() if (folder / WEIGHTS_FILE).is_file() else b""
-    if hashlib.sha256(weights).hexdigest() != settings["weights_sha256"]:
+    if not (folder / WEIGHTS_FILE).exists():
         raise ModelLoadError(f"{folder}: {WEIGHTS_FILE} is missing or is not the file that was saved")
     model = rebuild(settings["architecture"], device=device, speed=speed, module=module)
-    _fill(model, weights, folder)
+    state = model.module.state_dict()
+    weights = read_file(folder, WEIGHTS_FILE, most_bytes(state))
+    if hashlib.sha256(weights).hexdigest() != settings["weights_sha256"]:
+        raise ModelLoadError(f"{folder}: {WEIGHTS_FILE} is missing or is not the file that was saved")
+    model.module.load_state_dict(read_weights(weights, state, folder / WEIGHTS_FILE))
     model.name = str(folder)
     model.preprocess = Preprocess.from_dict(settings["preprocess"])
     if settings["labels"] is not None:
@@ -125,35 +147,15 @@ def rebuild(
     return call_loader(backend, rest, device=device, speed=speed, **options)
 
 
-def read_settings(folder: Path) -> dict[str, Any]:
-    """The settings of a saved model, checked for form."""
-    path = folder / SETTINGS_FILE
-    if not path.is_file():
-        raise ModelNotFoundError(f"{folder} is no saved model: it has no {SETTINGS_FILE}")
-    if path.stat().st_size > MAX_SETTINGS_BYTES:
-        raise ModelLoadError(f"{path} is larger than any that visionkit writes")
-    try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as err:
-        raise ModelLoadError(f"{path} is no valid JSON") from err
-    if not isinstance(settings, dict) or not isinstance(settings.get("format_version"), int):
-        raise ModelLoadError(f"{path} is none of visionkit's")
-    if settings["format_version"] > FORMAT_VERSION:
-        raise ModelLoadError(
-            f"{path} has format {settings['format_version']}, this visionkit reads up to {FORMAT_VERSION}: upgrade it"
-        )
-    missing = {"architecture", "labels", "preprocess", "weights_sha256"} - settings.keys()
-    if missing:
-        raise ModelLoadError(f"{path} lacks {', '.join(sorted(missing))}")
-    return settings
-
-
 def _write_folder(model: Savable, folder: Path, training: dict[str, Any] | None, extra_files: dict[str, str]) -> None:
-    from safetensors.torch import save
-
-    state = {name: value.detach().cpu().contiguous() for name, value in model.module.state_dict().items()}
-    weights = save({name: value.clone() for name, value in state.items()})  # clones: safetensors refuses shared memory
-    settings = {
+    """Writes all files, and proves them before the settings say so."""
+    state = model.module.state_dict()
+    weights = weights_bytes(state)
+    atomic.write_file(folder / WEIGHTS_FILE, weights)
+    for name, text in extra_files.items():
+        atomic.write_file(folder / name, text.encode())
+    answers = answers_of(model)
+    settings: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
         "architecture": model.architecture(),
         "labels": list(model.labels) if isinstance(model, Classifier) else None,
@@ -162,63 +164,70 @@ def _write_folder(model: Savable, folder: Path, training: dict[str, Any] | None,
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
         "versions": {package: version(package) for package in ("torch", "numpy", "pillow")},
     }
-    _write(folder / WEIGHTS_FILE, weights)
-    _write(folder / SETTINGS_FILE, json.dumps(settings, indent=2, ensure_ascii=False, allow_nan=False).encode())
-    for name, text in extra_files.items():
-        _write(folder / name, text.encode())
-    _sync_folder(folder)
+    del weights
+    atomic.write_file(folder / SETTINGS_FILE, as_json(sealed(settings)))
+    difference = _prove(model, folder, state, answers)
+    settings["parity"] = {
+        "inputs": max((len(rows) for rows in answers.values()), default=0),
+        "max_difference": difference,
+        "tolerance": TOLERANCE,
+    }
+    if answers:
+        recorded = weights_bytes(answers)
+        atomic.write_file(folder / ANSWERS_FILE, recorded)
+        settings["parity"]["answers_sha256"] = hashlib.sha256(recorded).hexdigest()
+    (folder / SETTINGS_FILE).unlink()
+    settings = sealed(settings)
+    atomic.write_file(folder / SETTINGS_FILE, as_json(settings))
+    parameters = sum(p.numel() for p in model.module.parameters())
+    atomic.write_file(folder / CARD_FILE, model_card(settings, name=_name(model), parameters=parameters).encode())
 
 
-def _fill(model: Any, weights: bytes, folder: Path) -> None:
-    from safetensors import SafetensorError
-    from safetensors.torch import load
+def _prove(model: Savable, folder: Path, state: dict[str, Tensor], answers: dict[str, Tensor]) -> float:
+    """Loads the folder afresh and compares; returns the largest difference.
 
+    Raises:
+        SaveError: it does not load, or is not what the model is.
+    """
+    name = _name(model)
     try:
-        model.module.load_state_dict(load(weights))
-    except (SafetensorError, RuntimeError) as err:
-        raise ModelLoadError(f"{folder}: the weights do not fit the architecture: {str(err)[:300]}") from err
+        fresh = load_saved(
+            folder, device=getattr(model, "device", None), speed="exact", module=_emptied(model.architecture(), model)
+        )
+    except VisionkitError as err:
+        raise SaveError(f"{name} was not saved: what was written does not load: {err}") from err
+    other = fresh.module.state_dict()
+    changed = [key for key in state if not same_bits(state[key], other[key])]
+    if changed:
+        raise SaveError(f"{name} was not saved: {len(changed)} of its weights read back as others, first {changed[0]}")
+    difference = largest_difference(answers, answers_of(fresh))
+    if not difference <= TOLERANCE:
+        raise SaveError(
+            f"{name} was not saved: loaded afresh from its files it answers otherwise, by up to {difference:.2g} "
+            f"(tolerance {TOLERANCE:.2g}); its architecture() or preprocess does not say all that it does, or its "
+            f"answers are no numbers"
+        )
+    return difference
 
 
-def _write(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+def _emptied(architecture: dict[str, Any], model: Savable) -> nn.Module | None:
+    """A copy, with weights of zero, of the module of the user's own that an architecture needs, if it needs one."""
+    module: Any = model.module
+    while "embedder" in architecture.get("options", {}):
+        architecture, module = architecture["options"]["embedder"], module["backbone"]
+    if not str(architecture.get("model")).startswith("wrapped:"):
+        return None
+    twin: nn.Module = copy.deepcopy(module)
+    for tensor in twin.state_dict().values():
+        tensor.zero_()
+    return twin
 
 
-def _sync_folder(folder: Path) -> None:
-    if os.name != "posix":  # other systems cannot open a folder
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _move_into_place(building: Path, target: Path) -> None:
-    """Renames the complete folder; an old model is moved aside first, and back when that fails."""
-    if not target.exists() or _is_empty_folder(target):
-        building.replace(target)
-    else:
-        aside = _beside(target, "old")
-        target.replace(aside)
-        try:
-            building.replace(target)
-        except OSError:
-            aside.replace(target)
-            raise
-        shutil.rmtree(aside, ignore_errors=True)
-    _sync_folder(target.parent)
-
-
-def _beside(target: Path, kind: str) -> Path:
-    """A hidden name beside the target, on the same file system, that nothing else has."""
-    return target.parent / f".{target.name}.{secrets.token_hex(6)}.{kind}"
-
-
-def _is_empty_folder(path: Path) -> bool:
-    return path.is_dir() and not any(path.iterdir())
+def may_become_model(folder: Path) -> bool:
+    """Whether a model may be saved there: nothing is there, an empty folder, or an older saved model."""
+    if not folder.exists():
+        return not folder.is_symlink()
+    return folder.is_dir() and ((folder / SETTINGS_FILE).is_file() or not any(folder.iterdir()))
 
 
 def _name(model: object) -> str:

@@ -1,0 +1,191 @@
+"""Folders that are whole or not there: written beside their place, synced, and exchanged with what was there."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import re
+import secrets
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final
+
+_AT_FDCWD: Final = -100
+_RENAME_EXCHANGE: Final = 2
+_UNABLE: Final = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP)
+"""What a kernel or file system says that cannot exchange."""
+
+
+@contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """Gives a new folder to fill, and puts it in the place of `target` when the block ends well.
+
+    An older folder is there until the new one is, on Linux in one step. A process that is killed leaves at most a
+    hidden folder beside, which the next call for the same target removes.
+
+    Raises:
+        OSError: the disk refuses; what was there before is there still, and nothing else.
+    """
+    building = _beside(target, "tmp")
+    lock: int | None = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(target)
+        building.mkdir()
+        lock = _lock(building)
+        yield building
+        _sync_folder(building)
+        _move_into_place(building, target)
+    except OSError as err:
+        told = f"{err.strerror or err}: {target} was not saved; what was there before is untouched"
+        raise OSError(err.errno, told) from err
+    finally:
+        _discard(building)  # the older folder by now, when all went well
+        if lock is not None:
+            os.close(lock)
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Writes a new file to the disk itself: it is there after a power cut."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(path, flags, 0o666)
+    try:
+        rest = memoryview(data)
+        while rest:  # a disk may take less than it is given
+            rest = rest[os.write(descriptor, rest) :]
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def recover(target: Path) -> bool:
+    """Brings back the folder of a save that was killed between two renames, where a system cannot exchange."""
+    asides = [p for p in _leftovers(target, "old") if p.is_dir()]
+    if target.exists() or not asides:
+        return False
+    newest = max(asides, key=lambda path: path.stat().st_mtime_ns)
+    newest.replace(target)
+    return True
+
+
+def _move_into_place(building: Path, target: Path) -> None:
+    undo = _take_place(building, target)
+    try:
+        _sync_folder(target.parent)
+    except OSError:
+        undo()
+        raise
+    for aside in _leftovers(target, "old"):
+        _discard(aside)
+
+
+def _take_place(building: Path, target: Path) -> Callable[[], object]:
+    """Renames; returns what takes it back."""
+    if not target.exists():
+        try:
+            building.replace(target)
+        except OSError as err:
+            if err.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        else:
+            return lambda: target.replace(building)
+    if _exchange(building, target):
+        return lambda: _exchange(building, target)
+    aside = _beside(target, "old")
+    target.replace(aside)
+    try:
+        building.replace(target)
+    except OSError:
+        aside.replace(target)
+        raise
+
+    def undo() -> None:
+        target.replace(building)
+        aside.replace(target)
+
+    return undo
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Swaps two folders in one step; False where the system cannot."""
+    rename = _renameat2()
+    if rename is None:
+        return False
+    if rename(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in _UNABLE:
+        return False
+    raise OSError(code, os.strerror(code), str(other))
+
+
+@lru_cache(maxsize=1)
+def _renameat2() -> Any:
+    """Linux's own call, by the C library; None elsewhere."""
+    if not sys.platform.startswith("linux"):
+        return None
+    return getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+
+
+def _lock(folder: Path) -> int | None:
+    """Holds a folder for as long as this process lives and the number is open; None where it is held already."""
+    if os.name != "posix":  # other systems cannot open a folder
+        return None
+    import fcntl
+
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # another's; or a file system without locks
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _sweep(target: Path) -> None:
+    """Removes what killed processes left: folders that nobody holds."""
+    recover(target)
+    for left in _leftovers(target, "tmp"):
+        with suppress(OSError):
+            lock = _lock(left)
+            if lock is not None:
+                _discard(left)
+                os.close(lock)
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _discard(folder: Path) -> None:
+    """Removes a folder, by as few means as it takes: a disk that refuses may refuse these too."""
+    with suppress(OSError):
+        for entry in os.scandir(folder):
+            if not entry.is_dir(follow_symlinks=False):
+                Path(entry).unlink()
+        folder.rmdir()
+    if folder.exists():
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _beside(target: Path, kind: str) -> Path:
+    """A hidden name beside the target, on the same file system, that nothing else has."""
+    return target.parent / f".{target.name}.{secrets.token_hex(6)}.{kind}"
+
+
+def _leftovers(target: Path, kind: str) -> list[Path]:
+    pattern = re.compile(rf"\.{re.escape(target.name)}\.[0-9a-f]{{12}}\.{kind}")
+    if not target.parent.is_dir():
+        return []
+    return [p for p in target.parent.iterdir() if pattern.fullmatch(p.name) and not p.is_symlink()]
