@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from ..errors import CapabilityError, InputError, ModelNotFoundError
 from . import catalog
 from .atomic import recover
-from .registry import Backend, backends, find_backend, unknown_prefix
+from .registry import Backend, backends, derivable, find_backend, unknown_prefix
 
 if TYPE_CHECKING:
     import torch
@@ -59,27 +59,27 @@ def load_model(
     """
     if isinstance(options.get("api_key"), str):  # hidden at once: frames below may be shown with their values
         options["api_key"] = SecretStr(options["api_key"])
+    if not isinstance(name, (str, os.PathLike)):
+        raise InputError(f"a model's name is a string or a folder's path, not {type(name).__name__}")
     text = os.fspath(name)
     prefix, colon, rest = text.partition(":")
     backend = find_backend(prefix, task) if colon and isinstance(name, str) else None
     if backend is None:
         return _load_folder(text, colon and isinstance(name, str), device=device, speed=speed, **options)
-    if task is not None and task not in backend.capabilities and not _derivable(task, backend):
+    if task is not None and task not in backend.capabilities and not derivable(task, backend):
         raise CapabilityError(f"{text!r} cannot {task}: {prefix}: models do {', '.join(backend.capabilities)}")
     if not rest:
         raise ModelNotFoundError(f"no model {text!r}: a name must follow the colon")
     return call_loader(backend, rest, device=device, speed=speed, **options)
 
 
-def _derivable(task: str, backend: Backend) -> bool:
-    """Whether a verb can be derived from what the back end does: see `tasks`."""
-    return task == "classify" and bool({"embed_texts", "ask"} & set(backend.capabilities))
-
-
 def _load_folder(text: str, looks_like_name: object, **options: Any) -> Any:
     if Path(text).is_dir() or recover(Path(text)):
         from .saved import load_saved
 
+        unknown = sorted(set(options) - {"device", "speed", "module"})
+        if unknown:
+            raise InputError(f"a saved folder does not take the option {unknown[0]!r}; it takes: module")
         return load_saved(Path(text), **options)
     if looks_like_name:
         raise unknown_prefix(text)
@@ -120,8 +120,9 @@ def load_cached(
     speed: str = "default",
 ) -> Model:
     """As `load_model`, but the object is shared among verbs; at most `CACHE_SIZE` are kept."""
-    backend = find_backend(os.fspath(name).partition(":")[0], task)
-    key = (os.fspath(name), backend.loader if backend else None, str(device), speed)
+    prefix, colon, _ = os.fspath(name).partition(":")
+    backend = find_backend(prefix, task) if colon else None
+    key = (os.fspath(name), backend.loader if backend else _stamp(Path(name)), str(device), speed)
     with _lock:  # held while loading, so that two threads do not load one model twice
         if key not in _cache:
             _cache[key] = load_model(name, task=task, device=device, speed=speed)
@@ -130,6 +131,17 @@ def load_cached(
         _cache.move_to_end(key)
         model: Model = _cache[key]
         return model
+
+
+def _stamp(folder: Path) -> str | None:
+    """Which saved model a path means now: another after saving again, or from another working folder."""
+    from .saved import SETTINGS_FILE
+
+    path = folder.absolute() / SETTINGS_FILE
+    if not path.is_file():
+        return None
+    status = path.stat()
+    return f"{path} {status.st_ino} {status.st_mtime_ns}"
 
 
 def clear_models() -> None:
@@ -159,4 +171,7 @@ def list_models(task: str | None = None) -> list[catalog.Entry]:
         for b in backends()
         if b.listed and b.prefix not in named
     ]
-    return [e for e in [*catalog.CATALOG, *others] if task is None or task in e.tasks]
+    found = [*catalog.CATALOG, *others]
+    if task == "classify":  # also by comparing with texts, and by asking
+        return [e for e in found if {"classify", "embed_texts", "ask"} & set(e.tasks)]
+    return [e for e in found if task is None or task in e.tasks]
