@@ -187,7 +187,8 @@ class Failure:
 
         text = f"#{self.index} {self.source}: {type(self.error).__name__}: {self.error}"
         shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
-        return f'<div style="color:#d62728;overflow-wrap:anywhere">{escape(shown)}</div>'
+        style = "color:#d62728;font:13px/1.45 system-ui,sans-serif;overflow-wrap:anywhere"
+        return f'<div style="{style}">{escape(shown)}</div>'
 
     def model_dump_json(self) -> str:
         """The failure as JSON, as results give theirs."""

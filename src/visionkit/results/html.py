@@ -71,7 +71,8 @@ def thumbnail(source: str, side: int = THUMBNAIL) -> str:
 def figure(source: str) -> str:
     """A small picture, where there is one, with its name below."""
     small = thumbnail(source, 96)
-    name = source if len(source) <= _NAME else f"…{source[1 - _NAME :]}"
+    name = source.rpartition("/")[2] if small else source
+    name = name if len(name) <= _NAME else f"…{name[1 - _NAME :]}"
     return f'<div style="width:96px;overflow-wrap:anywhere">{small}{note(name)}</div>'
 
 
