@@ -53,6 +53,10 @@ class Batch:
     def __len__(self) -> int:
         return len(self.sources)
 
+    def part(self, start: int, stop: int) -> Batch:
+        """The pictures from `start` up to `stop`, without the failures; it shares their memory."""
+        return Batch(self.pixels[start:stop], self.sources[start:stop], self.indices[start:stop], self.fits[start:stop])
+
     def __repr__(self) -> str:
         return f"Batch({tuple(self.pixels.shape)} {self.pixels.dtype} on {self.pixels.device})"
 

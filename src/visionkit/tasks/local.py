@@ -7,6 +7,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, TypeVar
 
 from ..errors import Failure
+from ..log import log
 from .driver import Runner
 
 if TYPE_CHECKING:
@@ -36,14 +37,47 @@ def over_batches(
             on_error="return",
         )
         with closing(batches):
+            answer_part = _within_memory(answer_batch)
             for batch in batches:
-                answers = answer_batch(batch) if len(batch) else []
+                answers = answer_part(batch)
                 outcomes: dict[int, T | Failure] = dict(zip(batch.indices, answers, strict=True))
                 outcomes.update((f.index, f) for f in batch.failures)
                 for index in sorted(outcomes):
                     yield outcomes[index]
 
     return run
+
+
+def _within_memory(answer_batch: Callable[[Batch], Sequence[T]]) -> Callable[[Batch], list[T]]:
+    """Answers a batch in parts that the device has memory for: halved when it runs out, and so from then on.
+
+    One picture that is too much is torch.OutOfMemoryError.
+    """
+    most: int | None = None
+
+    def answer(batch: Batch) -> list[T]:
+        nonlocal most
+        import torch
+
+        answers: list[T] = []
+        start = 0
+        while start < len(batch):
+            part = batch.part(start, start + (most or len(batch)))
+            try:
+                answers.extend(answer_batch(part))
+                start += len(part)
+                continue
+            except torch.OutOfMemoryError:
+                if len(part) == 1:
+                    raise
+            # outside the handler: the error's traceback holds on to what the step had made
+            torch.cuda.empty_cache()
+            if most is None:
+                log.warning("out of memory with %d pictures at once; going on with fewer", len(part))
+            most = -(-len(part) // 2)
+        return answers
+
+    return answer
 
 
 def _or_default(batch_size: int | None, default: int) -> int:
