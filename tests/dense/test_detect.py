@@ -1,11 +1,13 @@
 """The verb: boxes of whatever a detector says come back inside the upright picture."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from visionkit.errors import CapabilityError, Failure, InputError, SourceError
+from visionkit.errors import CapabilityError, Failure, InputError, ModelError, SourceError
 from visionkit.models import load_model
 from visionkit.models.protocols import Boxes
 from visionkit.pipeline import Preprocess
@@ -137,10 +139,69 @@ def test_labels_that_are_none(detector, photos, labels, message):
         detect(photos[0], labels, model=detector)
 
 
-@pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan"), 50])
+@pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan"), 50, "high", None, True, 1 + 2j])
 def test_a_threshold_that_is_no_score(detector, photos, threshold):
-    with pytest.raises(InputError, match=f"threshold {threshold} must be a score between 0 and 1"):
+    with pytest.raises(InputError, match=re.escape(f"threshold {threshold!r} must be a score between 0 and 1")):
         detect(photos[0], model=detector, threshold=threshold)
+
+
+def test_a_threshold_as_text_or_numpy(detector, photos):
+    with pytest.raises(InputError, match=r"threshold '0\.5' must be a score between 0 and 1"):
+        detect(photos[0], model=detector, threshold="0.5")
+    with pytest.raises(InputError, match="must be a score between 0 and 1"):
+        detect(photos[0], model=detector, threshold=np.array([0.5, 0.5]))
+    assert detect(photos[0], model=detector, threshold=np.float32(0.5)) == detect(photos[0], model=detector)
+
+
+class Careless(Fixed):
+    """Gives what it is told to, of a picture 10 pixels wide; else what is right."""
+
+    def __init__(self, wrong):
+        super().__init__(QUARTER, SQUASH)
+        self.wrong = wrong
+
+    def detect_boxes(self, batch, *, threshold):
+        right = super().detect_boxes(batch, threshold=threshold)
+        return [self.wrong if fit.image_wh[0] == 10 else boxes for fit, boxes in zip(batch.fits, right, strict=True)]
+
+
+ONE = np.array(QUARTER, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        (Boxes(ONE, ("cat",), (float("nan"),)), "boxes_xyxy and scores must be finite"),
+        (Boxes(ONE, ("cat", "dog"), (0.9,)), "do not go with 2 labels"),
+        (Boxes(ONE, (1,), (0.9,)), r"labels\.0: Input should be a valid string"),
+        (Boxes(ONE[:, :3], ("cat",), (0.9,)), "cannot"),
+        (Boxes(ONE, ("cat",), ("high",)), "could not convert"),
+        (None, "'NoneType' object has no attribute"),
+    ],
+)
+def test_what_a_third_partys_detector_finds_wrongly(wrong, reason):
+    model = Careless(wrong)
+    pictures = [picture(20, 20), picture(10, 20), picture(30, 20)]
+    first, bad, last = detect(pictures, model=model, on_error="return")
+    assert (len(first), len(last)) == (1, 1)
+    assert (bad.index, bad.source, type(bad.error)) == (1, "<array 20×10×3>", ModelError)
+    assert str(bad.error).startswith("fixed: what it found cannot be used: ")
+    with pytest.raises(ModelError, match=reason) as caught:
+        detect(pictures, model=model)
+    assert len(caught.value.results) == 1
+
+
+@pytest.mark.parametrize(
+    ("found", "given"), [([], "boxes of 0"), ([Boxes(ONE, ("cat",), (0.9,))] * 3, "boxes of 3"), (None, "a NoneType")]
+)
+def test_boxes_of_another_number_of_pictures(found, given):
+    model = Fixed(QUARTER, SQUASH)
+    model.detect_boxes = lambda batch, *, threshold: found
+    pictures = [picture(20, 20), "missing.jpg", picture(10, 20)]
+    failures = detect(pictures, model=model, on_error="return")
+    assert [failure.index for failure in failures] == [0, 1, 2]
+    assert [type(failure.error) for failure in failures] == [ModelError, SourceError, ModelError]
+    assert str(failures[0].error) == f"fixed: gave {given} for 2 pictures; this is the model's mistake"
 
 
 def test_arguments_are_checked_at_the_call(detector, photos):

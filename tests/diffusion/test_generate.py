@@ -19,7 +19,7 @@ from transformers import CLIPConfig, CLIPImageProcessor
 
 import visionkit as vk
 from visionkit.diffusion.pipelines import DiffusersGenerator
-from visionkit.errors import CapabilityError, Failure, InputError
+from visionkit.errors import CapabilityError, Failure, InputError, ModelError
 from visionkit.models.protocols import ImageGenerator
 from visionkit.results import GeneratedImages, Recipe
 from visionkit.tasks.generate import generate
@@ -137,6 +137,16 @@ def test_random_states_of_the_process_stay_untouched(diffusion_folder):
     assert python_before == random.getstate()
 
 
+def test_loading_is_quiet_and_leaves_the_bars_as_they_were(diffusion_folder, capfd):
+    from diffusers.utils import logging
+    from transformers.utils import logging as transformers_logging
+
+    vk.load_model(name_of(diffusion_folder), device="cpu")
+    assert capfd.readouterr() == ("", "")
+    assert logging.is_progress_bar_enabled()
+    assert transformers_logging.is_progress_bar_enabled()
+
+
 def test_loading_leaves_the_random_state_alone(diffusion_folder):
     before = torch.get_rng_state()
     vk.load_model(name_of(diffusion_folder), device="cpu")
@@ -162,6 +172,51 @@ def test_one_prompt_a_sequence_and_an_iterator(diffusion_folder):
     assert next(lazy).source == PROMPT
     assert len(read) <= 2
     lazy.close()
+
+
+class Careless:
+    """A generator of someone else's, which says wrongly what it used."""
+
+    name = "their:model"
+
+    def __init__(self, made=None):
+        self.made = made
+
+    def generate_image(self, prompt, *, negative_prompt, steps, guidance_scale, size_wh, seed):
+        good = vk.load_image(np.zeros((8, 8, 3), np.uint8)), {"steps": 2}
+        return self.made if prompt == "bad" else good
+
+
+@pytest.mark.parametrize(
+    ("prompt", "count"), [(np.array("a cat"), 1), (np.array(["a cat", "a dog"]), 2), (np.array([], object), 0)]
+)
+def test_arrays_of_prompts(prompt, count):
+    made = generate(prompt, model=Careless())
+    assert [result.source for result in made] == ["a cat", "a dog"][:count]
+
+
+@pytest.mark.parametrize("prompt", [None, 5, {"a cat"}, {"a cat": 1}, np.array([["a cat"]])])
+def test_prompts_that_are_none(prompt):
+    with pytest.raises(InputError, match="is no input: give"):
+        generate(prompt, model=Careless())
+
+
+@pytest.mark.parametrize(
+    ("made", "reason"),
+    [
+        ((Image.new("RGB", (8, 8)), {"steps": 2.5}), "steps: Input should be a valid integer"),
+        ((Image.new("RGB", (8, 8)), {"guidance_scale": "strong"}), "guidance_scale: Input should be a valid number"),
+        ((Image.new("RGB", (8, 8)), None), "'NoneType' object"),
+        ((np.zeros((8, 8, 3)), {}), "size_wh"),
+        (None, "must be an iterable"),
+    ],
+)
+def test_what_a_third_partys_generator_says_wrongly(made, reason):
+    first, bad, last = generate(["cat", "bad", "dog"], model=Careless(made), on_error="return")
+    assert (first.source, last.source) == ("cat", "dog")
+    assert (bad.index, bad.source) == (1, "bad")
+    with pytest.raises(ModelError, match=rf"^their:model: what it made cannot be used: .*{reason}"):
+        raise bad.error
 
 
 def test_a_bad_prompt_among_good_ones(diffusion_folder):
@@ -225,6 +280,14 @@ def test_the_recipe_in_the_png_makes_the_picture_again(diffusion_folder, tmp_pat
     np.testing.assert_array_equal(pixels(again[0].image), pixels(vk.load_image(path)))
     with Image.open(path) as other:  # any program can read it
         assert json.loads(other.text["visionkit"])["seed"] == 2**40
+
+
+def test_a_picture_of_a_repository_is_made_again_at_its_commit():
+    plain = {"prompt": "cat", "size_wh": (8, 8), "seed": 1}
+    for model in ("diffusers:owner/name", "diffusers:owner/name@v2"):
+        recipe = Recipe(model=model, commit="0" * 40, **plain)
+        assert recipe.arguments()["model"] == f"diffusers:owner/name@{'0' * 40}"
+    assert Recipe(model="diffusers:/my/folder@home", **plain).arguments()["model"] == "diffusers:/my/folder@home"
 
 
 def test_default_settings_make_it_again_too(consistency_folder):
@@ -305,6 +368,13 @@ def test_a_negative_prompt_that_a_pipeline_takes_only_to_ignore_it():
     model = DiffusersGenerator(FluxPipeline(**parts), name="diffusers:x", device=torch.device("cpu"), speed="exact")
     with pytest.raises(InputError, match="a FluxPipeline does not use it; of these options it takes: steps, guid"):
         model.check_settings(negative_prompt="dog", steps=None, guidance_scale=None, size_wh=None)
+
+
+def test_a_picture_of_numbers_that_are_none(diffusion_folder):
+    model = vk.load_model(name_of(diffusion_folder), device="cpu")
+    model.pipeline.vae.decoder.conv_out.bias.data.fill_(torch.nan)
+    with pytest.raises(ModelError, match="made a picture of numbers that are none"):
+        generate(PROMPT, model=model, steps=1, seed=0)
 
 
 def test_a_pipeline_that_answers_without_a_picture():

@@ -14,7 +14,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 import visionkit as vk
-from visionkit.errors import AnswerError, CapabilityError, InputError, SourceError, UnavailableError
+from visionkit.errors import AnswerError, CapabilityError, InputError, ModelError, SourceError, UnavailableError
 from visionkit.models.protocols import Describer, Description
 from visionkit.results import Answer, Classification
 from visionkit.tasks.ask import ask
@@ -98,6 +98,65 @@ def test_a_failing_vendor_among_good_answers(vendor, model):
     answers = ask([pixels(10)], "How wide?", model=model, on_error="return")
     assert isinstance(answers[0].error, UnavailableError)
     assert isinstance(ask(pixels(10), "How wide?", model=model, on_error="return"), Answer)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"prompt": "q\ud800"}, r"prompt 'q\\ud800' is no text: it has half of a surrogate pair"),
+        ({"prompt": "q" * 999 + "\ud800"}, f"prompt '{'q' * 80}…' is no text"),
+        ({"system": 5}, "system must be a string, not <int>"),
+        ({"system": "\udfff"}, r"system '\\udfff' is no text"),
+        ({"max_tokens": True}, "max_tokens=True must be a whole number of at least 1"),
+        ({"max_tokens": 2.0}, "max_tokens=2.0 must be a whole number of at least 1"),
+        ({"max_tokens": "9"}, "max_tokens='9' must be a whole number of at least 1"),
+    ],
+)
+def test_words_and_numbers_that_are_none(vendor, model, arguments, text):
+    with pytest.raises(InputError, match=text):
+        ask(iter([pixels(10)]), **{"prompt": "What?", "model": model, **arguments})
+    assert vendor.seen == []
+
+
+def test_a_label_that_is_no_text(vendor, model):
+    with pytest.raises(InputError, match=r"label 'dog\\ud800' is no text"):
+        classify(pixels(10), ["cat", "dog\ud800"], model=model)
+    assert vendor.seen == []
+
+
+class Anything(BaseModel):
+    name: str
+    more: Any
+
+
+def test_a_schema_that_a_vendor_cannot_say(vendor, connect):
+    with pytest.raises(
+        InputError, match="anthropic:some-model does not take the schema Anything: ValueError: .*; give"
+    ):
+        ask(pixels(10), "What?", model=connect("anthropic"), schema=Anything)
+    (failure,) = ask([pixels(10)], "What?", model=connect("anthropic"), schema=Anything, on_error="return")
+    assert isinstance(failure.error, InputError)
+    assert vendor.seen == []
+
+
+@pytest.mark.parametrize(
+    ("said", "text"),
+    [
+        (Description(None, None, "stop", refused=False, usage={}), "text: Input should be a valid string"),
+        (Description("a", None, "stop", refused=False, usage={"input_tokens": 1.5}), r"usage\.input_tokens: Input"),
+        ("a cat", "'str' object has no attribute 'text'"),
+    ],
+)
+def test_what_a_third_partys_describer_says_wrongly(said, text):
+    class Careless:
+        name, box_convention, concurrency = "their:model", "pixels", 1
+
+        def describe(self, pictures, prompt, *, system=None, schema=None, max_tokens=None):
+            return said
+
+    (failure,) = ask([pixels(10)], "What?", model=Careless(), on_error="return")
+    with pytest.raises(ModelError, match=rf"^their:model: its answer cannot be used: {text}.*; this is the model's"):
+        raise failure.error
 
 
 @pytest.mark.parametrize("prompt", ["", "  \n", None, 7])

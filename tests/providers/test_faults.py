@@ -6,8 +6,10 @@ import copy
 import os
 import pickle
 import random
+import socket
 import subprocess
 import sys
+import threading
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -133,6 +135,23 @@ def test_a_server_that_does_not_finish_is_left_and_not_billed_twice(vendor, conn
 
 
 @pytest.mark.parametrize("prefix", WIRES)
+def test_a_server_that_takes_no_connection_is_tried_again(monkeypatch, prefix):
+    """A full queue of connections, as of a machine behind a firewall: nothing was sent, so nothing is billed twice."""
+    monkeypatch.setattr("visionkit.providers.retry._FIRST_SECONDS", 0.01)
+    with socket.socket() as listening, socket.socket() as one, socket.socket() as two:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(0)
+        for filler in (one, two):
+            filler.settimeout(0)
+            filler.connect_ex(listening.getsockname())
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        model = vk.load_model(f"{prefix}:m", api_key="sk-x", base_url=url, timeout_seconds=0.3, max_attempts=2)
+        with pytest.raises(UnavailableError, match=r"the server cannot be reached \(it takes no.*\) \(2 attempts\)$"):
+            ask(PIXELS, "What?", model=model)
+        model.close()
+
+
+@pytest.mark.parametrize("prefix", WIRES)
 def test_a_redirect_is_not_followed(vendor, connect, prefix):
     vendor.fail(307, headers={"location": f"{vendor.url}/elsewhere"}, body={})
     with pytest.raises(RequestError, match="redirects to another address, which is not followed"):
@@ -148,12 +167,28 @@ def test_an_endless_reply_is_not_read_on(vendor, connect, monkeypatch):
 
 
 def test_closing_ends_a_wait(vendor, connect):
+    """From another thread, as a program that ends does it: the pause asked for is not sat out."""
     model = connect("openai")
-    vendor.fail(429, times=2, headers={"retry-after": "50"}, body=said("wait"))
-    vendor.text = lambda seen: model.close() or "late"
-    model._stopped.set()
-    with pytest.raises(RateLimitError, match="1 attempt"):
-        ask(PIXELS, "What?", model=model)
+    vendor.fail(429, times=2, headers={"retry-after": "59"}, body=said("wait"))
+    raised, waiting = [], threading.Event()
+    wait = model._stopped.wait
+    model._stopped.wait = lambda seconds: waiting.set() or wait(seconds)
+
+    def question():
+        try:
+            ask(PIXELS, "What?", model=model)
+        except RateLimitError as err:
+            raised.append(str(err))
+
+    asking = threading.Thread(target=question)
+    asking.start()
+    assert waiting.wait(30)
+    model.close()
+    asking.join(30)
+    assert not asking.is_alive()
+    assert len(raised) == 1
+    assert "1 attempt)" in raised[0]
+    assert len(vendor.seen) == 1
 
 
 def test_mistakes_of_ours_are_not_called_the_vendors(connect):
@@ -203,6 +238,28 @@ def test_where_the_key_comes_from(vendor, connect, monkeypatch, prefix, given):
     assert vendor.seen[0].headers.get("x-api-key", expected) == expected
 
 
+@pytest.mark.parametrize("prefix", ["openai", "anthropic"])
+def test_a_key_of_the_environment_that_was_put_right_is_used(vendor, monkeypatch, prefix):
+    """By a name, so through the shared object; and it is the corrected key that errors hide."""
+    variable = f"{prefix.upper()}_API_KEY"
+    monkeypatch.setenv(f"{prefix.upper()}_BASE_URL", vendor.url)
+    monkeypatch.setenv(variable, "sk-mistyped-0123456789")
+    vendor.fail(401, body=said("no"))
+    with pytest.raises(AuthenticationError):
+        ask(PIXELS, "What?", model=f"{prefix}:cached")
+    monkeypatch.setenv(variable, "sk-corrected-9876543210")
+    assert ask(PIXELS, "What?", model=f"{prefix}:cached").text == "a cat"
+    sent = [seen.headers.get("x-api-key") or seen.headers["authorization"][7:] for seen in vendor.seen]
+    assert sent == ["sk-mistyped-0123456789", "sk-corrected-9876543210"]
+    vendor.fail(400, body=said("your sk-corrected-9876543210"))
+    with pytest.raises(RequestError, match=r": your \[key\]$"):
+        ask(PIXELS, "What?", model=f"{prefix}:cached")
+    monkeypatch.delenv(variable)
+    with pytest.raises(AuthenticationError, match=f"set the environment variable {variable}"):
+        ask(PIXELS, "What?", model=f"{prefix}:cached")
+    vk.clear_models()
+
+
 def test_a_server_on_this_machine_gets_no_key_of_a_vendor(vendor, connect, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-from-environment")
     ask(PIXELS, "What?", model=connect("openai-chat", api_key=None))
@@ -230,6 +287,63 @@ def test_addresses_that_would_show_the_key(url, why):
         assert "secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        (5, "must be a string, not int"),
+        ("http://[bad", "is no address"),
+        (f"https://{'a' * 64}.example.com", "is no address"),
+        ("https://a..b/v1", "is no address"),
+        ("https://api.example.com:99999", "is no address"),
+        ("https://api.example.com:x", "is no address"),
+        ("https://exa mple.com", "is no address"),
+        ("https://api.example.com/\n", "is no address"),
+        ("https://\ud800.example.com", "is no address"),
+        ("", "must begin with https://"),
+    ],
+)
+@pytest.mark.parametrize("prefix", WIRES)
+def test_addresses_that_are_none(prefix, url, why):
+    with pytest.raises(InputError, match=f"{prefix}:m: base_url {why}"):
+        vk.load_model(f"{prefix}:m", base_url=url, api_key="sk-x")
+
+
+@pytest.mark.parametrize("prefix", WIRES)
+@pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
+@pytest.mark.parametrize("where", ["argument", "environment"])
+def test_a_server_on_this_machine_is_reached_through_no_proxy(vendor, monkeypatch, prefix, variable, where):
+    address = vendor.url + ("" if prefix == "anthropic" else "/v1")
+    with socket.socket() as proxy:
+        proxy.bind(("127.0.0.1", 0))
+        proxy.listen()
+        proxy.settimeout(0)
+        monkeypatch.setenv(variable, f"http://127.0.0.1:{proxy.getsockname()[1]}")
+        if where == "environment":
+            monkeypatch.setenv(f"{prefix.partition('-')[0].upper()}_BASE_URL", address)
+        options = {"base_url": address} if where == "argument" else {}
+        model = vk.load_model(f"{prefix}:m", api_key="sk-x", timeout_seconds=5, max_attempts=1, **options)
+        assert ask(PIXELS, "What?", model=model).text == "a cat"
+        model.close()
+        with pytest.raises(BlockingIOError):  # nobody knocked
+            proxy.accept()
+
+
+def test_another_machine_is_reached_through_the_proxy_of_the_environment(monkeypatch):
+    """The proof that the test above can fail."""
+    with socket.socket() as proxy:
+        proxy.bind(("127.0.0.1", 0))
+        proxy.listen()
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.getsockname()[1]}")
+        model = vk.load_model(
+            "openai:m", api_key="sk-x", base_url="https://api.example.com", timeout_seconds=0.3, max_attempts=1
+        )
+        with pytest.raises(UnavailableError):
+            ask(PIXELS, "What?", model=model)
+        model.close()
+        proxy.settimeout(0)
+        proxy.accept()[0].close()
+
+
 def test_an_address_from_the_environment_is_checked_too(monkeypatch):
     monkeypatch.setenv("OPENAI_BASE_URL", "http://api.example.com/v1")
     with pytest.raises(InputError, match="unencrypted"):
@@ -248,6 +362,12 @@ def test_addresses_that_are_fine(url):
     ("options", "text"),
     [
         ({"timeout_seconds": 0}, "timeout_seconds=0 must be above 0"),
+        ({"timeout_seconds": "5"}, "timeout_seconds='5' must be above 0"),
+        ({"timeout_seconds": True}, "timeout_seconds=True must be above 0"),
+        ({"timeout_seconds": float("inf")}, "timeout_seconds=inf must be above 0 and at most 86400"),
+        ({"timeout_seconds": float("nan")}, "timeout_seconds=nan must be above 0"),
+        ({"max_attempts": True}, "max_attempts=True must be a whole number"),
+        ({"box_convention": "pixels"}, "do not take the option 'box_convention'"),
         ({"max_attempts": 0}, "max_attempts=0 must be a whole number"),
         ({"concurrency": 1.5}, "concurrency=1.5 must be a whole number"),
         ({"colour": "red"}, "do not take the option 'colour'; they take: api_key, base_url, timeout_seconds"),
@@ -257,8 +377,8 @@ def test_addresses_that_are_fine(url):
 def test_options(options, text):
     with pytest.raises(InputError, match=text):
         vk.load_model("anthropic:m", api_key="sk-x", **options)
-    with pytest.raises(InputError, match="box_convention='up' must be 'pixels' or '0-1000'"):
-        vk.load_model("openai-chat:m", api_key="sk-x", box_convention="up")
+    with pytest.raises(InputError, match="do not take the option 'box_convention'"):
+        vk.load_model("openai-chat:m", api_key="sk-x", box_convention="pixels")
 
 
 def test_missing_extra():

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import base64
+import json
 import logging
 import pickle
 import traceback
 
 import numpy as np
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, SecretStr
 
-from visionkit.errors import ProviderError
+import visionkit as vk
+from visionkit.errors import AnswerError, AuthenticationError, ProviderError
 from visionkit.tasks.ask import ask
 from visionkit.tasks.classify import classify
 
@@ -84,6 +86,71 @@ def test_a_failure_shows_no_key(vendor, connect, canary, caplog, prefix, how):  
     leaks = pieces(canary.get_secret_value())
     for place, text in places.items():
         assert not [piece for piece in leaks if piece in text], place
+
+
+class Closed(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    yes: bool
+
+
+@pytest.mark.parametrize("prefix", WIRES)
+def test_a_name_that_the_server_chose_shows_no_key(vendor, connect, canary, prefix):
+    """A field too many is named in the error: the server may call it what it likes."""
+    key = canary.get_secret_value()
+    vendor.text = lambda seen: json.dumps({"yes": True, f"{key}\x1b[31m\n\u202e{'x' * 999}": 1})
+    with pytest.raises(AnswerError, match="does not fit Closed, ") as caught:
+        ask(PIXELS, "What?", model=connect(prefix), schema=Closed)
+    message = str(caught.value)
+    assert message.isprintable()
+    assert len(message) < 800
+    assert not [piece for piece in pieces(key) if piece in message]
+
+
+@pytest.mark.parametrize(
+    ("prefix", "given"),
+    [
+        *((prefix, given) for prefix in WIRES for given in ("as it is", "secret")),
+        ("openai", "environment"),
+        ("anthropic", "environment"),
+    ],
+)
+def test_a_key_read_from_a_file_has_lost_its_newline(vendor, connect, caplog, monkeypatch, prefix, given):  # noqa: PLR0917
+    caplog.set_level(logging.DEBUG)
+    key = " sk-from-a-file-0123456789\r\n"
+    monkeypatch.setenv(f"{prefix.partition('-')[0].upper()}_API_KEY", key)
+    api_key = {"as it is": key, "secret": SecretStr(key), "environment": None}[given]
+    ask(PIXELS, "What?", model=connect(prefix, api_key=api_key))
+    headers = vendor.seen[0].headers
+    assert (headers.get("x-api-key") or headers["authorization"][7:]) == "sk-from-a-file-0123456789"
+    assert "sk-from" not in caplog.text
+
+
+@pytest.mark.parametrize("prefix", WIRES)
+@pytest.mark.parametrize("odd", ["\n", "\x00", "\x1b", "\x7f", "é", "€", "\u200b", "\ud800"])
+def test_what_is_no_key_is_refused_without_being_quoted(caplog, monkeypatch, prefix, odd):
+    caplog.set_level(logging.DEBUG)
+    variable = f"{prefix.partition('-')[0].upper()}_API_KEY"
+    places = [({"api_key": f"sk-canary-0123{odd}456789"}, "api_key=")]
+    if odd not in ("\x00", "\ud800"):  # which no environment can hold
+        monkeypatch.setenv(variable, f"sk-canary-0123{odd}456789")
+        places.append(({}, variable))
+    for options, where in places:
+        with pytest.raises(AuthenticationError, match=f"{prefix}:m: {where} holds no API key") as caught:
+            vk.load_model(f"{prefix}:m", **options)
+        error = caught.value
+        assert chain(error) == [error]
+        frames = traceback.TracebackException(type(error), error, error.__traceback__.tb_next, capture_locals=True)
+        shown = str(error) + "".join(frames.format()) + caplog.text
+        assert "0123" not in shown
+        assert "456789" not in shown
+
+
+@pytest.mark.parametrize("given", [5, b"sk-canary", SecretStr(5), ["sk-canary"]])
+def test_a_key_of_the_wrong_type(given):
+    for prefix in WIRES:
+        with pytest.raises(AuthenticationError, match=f"{prefix}:m: api_key= must be a string, not ") as caught:
+            vk.load_model(f"{prefix}:m", api_key=given)
+        assert "canary" not in str(caught.value)
 
 
 @pytest.mark.parametrize("prefix", WIRES)

@@ -104,6 +104,7 @@ WIRE = Wire(
     client="Anthropic",
     resource="messages",
     variable="ANTHROPIC_API_KEY",
+    address="ANTHROPIC_BASE_URL",
     limits=limits.ANTHROPIC,
     request=request,
     parse=parse,
@@ -120,4 +121,11 @@ def load(
     concurrency: int = CONCURRENCY,
 ) -> HostedModel:
     """A model of Anthropic's by its name there; see `Connection` for the options."""
-    return HostedModel(WIRE, name, Connection(api_key, base_url, timeout_seconds, max_attempts, concurrency))
+    connection = Connection(
+        api_key=api_key,
+        base_url=base_url,
+        timeout_seconds=timeout_seconds,
+        max_attempts=max_attempts,
+        concurrency=concurrency,
+    )
+    return HostedModel(WIRE, name, connection)

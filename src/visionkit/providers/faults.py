@@ -74,6 +74,8 @@ def fault_of(err: Exception, key: SecretStr) -> Fault | None:
     status = getattr(err, "status_code", None)
     response = getattr(err, "response", None)
     if not isinstance(status, int) or response is None:
+        if _is_connecting(err):
+            return Fault(UnavailableError, "the server cannot be reached (it takes no connection)", retry=True)
         if "Timeout" in type(err).__name__:
             # Not tried again: the vendor may still be at work, and would bill each attempt.
             return Fault(UnavailableError, "no answer came in time; a larger timeout_seconds= waits longer")
@@ -90,6 +92,15 @@ def fault_of(err: Exception, key: SecretStr) -> Fault | None:
         retry_after_seconds=retry_after_seconds(headers),
         retry=kind in (RateLimitError, UnavailableError) and said != "false" and _code(err) != "insufficient_quota",
     )
+
+
+def _is_connecting(err: BaseException | None) -> bool:
+    """Whether time ran out before there was a connection: nothing was sent then, and nothing is billed twice."""
+    while err is not None:
+        if type(err).__name__ == "ConnectTimeout":
+            return True
+        err = err.__cause__ or err.__context__
+    return False
 
 
 def _meaning(status: int) -> tuple[type[ProviderError], str]:

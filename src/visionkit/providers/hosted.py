@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -28,6 +29,7 @@ MAX_ANSWER_BYTES: Final = 64 * 2**20
 """A longer reply than this is not read on: no answer in words is so long."""
 
 _CONNECT_SECONDS: Final = 10.0
+_MOST_SECONDS: Final = 86_400.0  # the operating system's calls refuse numbers that are far too large
 BoxConvention = Literal["pixels", "0-1000"]
 
 
@@ -62,6 +64,7 @@ class Wire:
         client: the SDK's client class.
         resource: the client's attribute whose `create` sends a request.
         variable: the environment variable with the key.
+        address: the environment variable with another server's address, which the SDK heeds.
         limits: of the pictures.
         request: a question → the keywords of `create`.
         parse: the bytes of a reply → what it says, without `parsed` and `fits`. It raises a `ProviderError` with the
@@ -74,6 +77,7 @@ class Wire:
     client: str
     resource: str
     variable: str
+    address: str
     limits: PictureLimits
     request: Callable[[Question], dict[str, Any]]
     parse: Callable[[bytes], Description]
@@ -87,10 +91,10 @@ class Connection:
     Attributes:
         api_key: the key; None: it is in the vendor's environment variable.
         base_url: another server than the vendor's; None: the vendor's.
-        timeout_seconds: for one attempt, from sending to the last byte.
+        timeout_seconds: of one attempt: how long to wait for the reply to begin, and for each piece of it; one that is
+            still coming after that time is left. With a slow server an attempt can so take up to twice as long.
         max_attempts: how often to try in all.
         concurrency: how many questions may be under way at once.
-        box_convention: how the model says boxes.
     """
 
     api_key: str | SecretStr | None = None
@@ -98,19 +102,17 @@ class Connection:
     timeout_seconds: float = TIMEOUT_SECONDS
     max_attempts: int = MAX_ATTEMPTS
     concurrency: int = CONCURRENCY
-    box_convention: BoxConvention = "pixels"
 
     def __post_init__(self) -> None:
         if isinstance(self.api_key, str):  # masked from here on, in a repr or a traceback with local variables
             object.__setattr__(self, "api_key", SecretStr(self.api_key))
-        if not self.timeout_seconds > 0:
-            raise InputError(f"timeout_seconds={self.timeout_seconds!r} must be above 0")
+        seconds: object = self.timeout_seconds
+        if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds <= _MOST_SECONDS:
+            raise InputError(f"timeout_seconds={seconds!r} must be above 0 and at most {_MOST_SECONDS:.0f}")
         for name in ("max_attempts", "concurrency"):
             value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise InputError(f"{name}={value!r} must be a whole number, at least 1")
-        if self.box_convention not in ("pixels", "0-1000"):
-            raise InputError(f"box_convention={self.box_convention!r} must be 'pixels' or '0-1000'")
 
 
 class HostedModel:
@@ -122,9 +124,10 @@ class HostedModel:
         concurrency: how many questions may be under way at once.
     """
 
+    box_convention: BoxConvention = "pixels"
+
     def __init__(self, wire: Wire, model: str, connection: Connection) -> None:
         self.name = f"{wire.prefix}:{model}"
-        self.box_convention: BoxConvention = connection.box_convention
         self.concurrency = connection.concurrency
         self._wire = wire
         self._model = model
@@ -134,6 +137,8 @@ class HostedModel:
             check_base_url(connection.base_url, self.name)
         keyless = wire.keyless_on_this_machine and connection.api_key is None and is_loopback(connection.base_url or "")
         self._key = NO_KEY if keyless else find_key(connection.api_key, wire.variable, self.name)
+        self._keyless = keyless
+        self._lock = threading.Lock()
         self._client = self._connect()
 
     def __repr__(self) -> str:
@@ -172,45 +177,75 @@ class HostedModel:
         """The answer or what went wrong, and how many attempts it took."""
         uploads = tuple(encode_upload(p, upload_rules(self._wire.limits, p.size)) for p in pictures)
         question = Question(self._model, uploads, *words)
-        payload = self._wire.request(question)
+        payload = self._payload(question)
+        client, key = self._with_todays_key()
         reply, attempts = with_retries(
-            lambda: self._attempt(payload), self._connection.max_attempts, self._stopped.wait
+            lambda: self._attempt(client, key, payload), self._connection.max_attempts, self._stopped.wait
         )
-        said = reply if isinstance(reply, Fault) else self._understand(reply)
+        said = reply if isinstance(reply, Fault) else self._understand(reply, key)
         if question.schema is not None and not isinstance(said, Fault):
-            said = self._fit_schema(said, question.schema)
+            said = self._fit_schema(said, question.schema, key)
         return said if isinstance(said, Fault) else replace(said, fits=tuple(u.fit for u in uploads)), attempts
+
+    def _payload(self, question: Question) -> dict[str, Any]:
+        """The question in the vendor's language, which cannot say every schema."""
+        try:
+            return self._wire.request(question)
+        except (TypeError, ValueError) as err:
+            if question.schema is None or isinstance(err, InputError):
+                raise
+            why = f"{type(err).__name__}: {err}"[:300]
+        raise InputError(
+            f"{self.name} does not take the schema {question.schema.__name__}: {why}; give each field a type that JSON "
+            "has"
+        )
+
+    def _with_todays_key(self) -> tuple[Any, SecretStr]:
+        """The client and its key: that of the environment as it is now, since a wrong one may have been put right."""
+        with self._lock:
+            if self._connection.api_key is None and not self._keyless:
+                key = find_key(None, self._wire.variable, self.name)
+                if key != self._key:
+                    # Over the same connections, which questions under way go on using.
+                    self._client = self._client.with_options(api_key=key.get_secret_value())
+                    self._key = key
+            return self._client, self._key
 
     def _connect(self) -> Any:
         """The SDK's client: it imports no sooner than here, does not retry, and follows no redirect with our key."""
         sdk = require(self._wire.package)
         quiet.install(self._wire.package)
         seconds = self._connection.timeout_seconds
+        url = self._connection.base_url or os.environ.get(self._wire.address) or None
         client = getattr(sdk, self._wire.client)(
             api_key=self._key.get_secret_value(),
-            base_url=self._connection.base_url,
+            base_url=url,
             timeout=sdk.Timeout(seconds, connect=min(_CONNECT_SECONDS, seconds)),
             max_retries=0,
-            http_client=sdk.DefaultHttpxClient(follow_redirects=False),
+            http_client=sdk.DefaultHttpxClient(
+                follow_redirects=False,
+                # What is for this machine goes through no proxy of the environment: it would get the key, unencrypted.
+                mounts=dict.fromkeys(("all://", "http://", "https://")) if is_loopback(url or "") else {},
+            ),
         )
         check_base_url(str(client.base_url), self.name)  # the SDK may have taken it from the environment
         return client
 
-    def _attempt(self, payload: dict[str, Any]) -> bytes | Fault:
+    def _attempt(self, client: Any, key: SecretStr, payload: dict[str, Any]) -> bytes | Fault:
         """Sends one request: the reply's body, or what went wrong."""
         try:
             with quiet.quietly():
-                return self._exchange(payload)
+                return self._exchange(client, payload)
         except Exception as err:
-            fault = fault_of(err, self._key)
+            fault = fault_of(err, key)
             if fault is None:
                 raise
             return fault
 
-    def _exchange(self, payload: dict[str, Any]) -> bytes | Fault:
+    def _exchange(self, client: Any, payload: dict[str, Any]) -> bytes | Fault:
         deadline = time.monotonic() + self._connection.timeout_seconds
         body = bytearray()
-        send = attrgetter(self._wire.resource)(self._client).with_streaming_response.create
+        send = attrgetter(self._wire.resource)(client).with_streaming_response.create
         with send(**payload) as response:
             for piece in response.iter_bytes():
                 body += piece
@@ -220,16 +255,16 @@ class HostedModel:
                     return Fault(UnavailableError, "the reply came too slowly; a larger timeout_seconds= waits longer")
         return bytes(body)
 
-    def _understand(self, body: bytes) -> Description | Fault:
+    def _understand(self, body: bytes, key: SecretStr) -> Description | Fault:
         """What a reply says."""
         try:
             return self._wire.parse(body)
         except ProviderError as err:
-            return Fault(type(err), "the server failed at the answer", clean(str(err), self._key))
+            return Fault(type(err), "the server failed at the answer", clean(str(err), key))
         except ValidationError:
-            return Fault(AnswerError, "the reply is none", clean(body[:2000].decode("utf-8", "replace"), self._key))
+            return Fault(AnswerError, "the reply is none", clean(body[:2000].decode("utf-8", "replace"), key))
 
-    def _fit_schema(self, said: Description, schema: type[BaseModel]) -> Description | Fault:
+    def _fit_schema(self, said: Description, schema: type[BaseModel], key: SecretStr) -> Description | Fault:
         """The answer with the object that it describes."""
         if said.refused:
             why = "the model declined to answer"
@@ -241,5 +276,7 @@ class HostedModel:
             except ValidationError as err:
                 first = err.errors(include_url=False, include_input=False, include_context=False)[0]
             place = ".".join(map(str, first["loc"])) or "the whole"
-            why = f"the answer does not fit {schema.__name__}, {place}: {first['msg']}"
-        return Fault(AnswerError, f"{why}; it said", clean(said.text, self._key) or "nothing")
+            # The place may be a name that the server chose, of a field too many.
+            where = clean(f"{place}: {first['msg']}", key)
+            why = f"the answer does not fit {schema.__name__}, {where}"
+        return Fault(AnswerError, f"{why}; it said", clean(said.text, key) or "nothing")

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, SecretStr
 
 from ..models.protocols import Description
 from . import limits
-from .hosted import CONCURRENCY, MAX_ATTEMPTS, TIMEOUT_SECONDS, BoxConvention, Connection, HostedModel, Question, Wire
+from .hosted import CONCURRENCY, MAX_ATTEMPTS, TIMEOUT_SECONDS, Connection, HostedModel, Question, Wire
 from .schemas import strict_schema
 
 
@@ -94,6 +94,7 @@ WIRE = Wire(
     client="OpenAI",
     resource="chat.completions",
     variable="OPENAI_API_KEY",
+    address="OPENAI_BASE_URL",
     limits=limits.LOCAL,
     request=request,
     parse=parse,
@@ -109,11 +110,16 @@ def load(
     timeout_seconds: float = TIMEOUT_SECONDS,
     max_attempts: int = MAX_ATTEMPTS,
     concurrency: int = CONCURRENCY,
-    box_convention: BoxConvention = "pixels",
 ) -> HostedModel:
     """A model of a server at `base_url` (with its `/v1`), by its name there; see `Connection` for the options.
 
     A server on this machine gets no key, not even that of the environment, unless `api_key` is given.
     """
-    connection = Connection(api_key, base_url, timeout_seconds, max_attempts, concurrency, box_convention)
+    connection = Connection(
+        api_key=api_key,
+        base_url=base_url,
+        timeout_seconds=timeout_seconds,
+        max_attempts=max_attempts,
+        concurrency=concurrency,
+    )
     return HostedModel(WIRE, name, connection)

@@ -129,6 +129,7 @@ WIRE = Wire(
     client="OpenAI",
     resource="responses",
     variable="OPENAI_API_KEY",
+    address="OPENAI_BASE_URL",
     limits=limits.OPENAI,
     request=request,
     parse=parse,
@@ -145,4 +146,11 @@ def load(
     concurrency: int = CONCURRENCY,
 ) -> HostedModel:
     """A model of OpenAI's by its name there; see `Connection` for the options."""
-    return HostedModel(WIRE, name, Connection(api_key, base_url, timeout_seconds, max_attempts, concurrency))
+    connection = Connection(
+        api_key=api_key,
+        base_url=base_url,
+        timeout_seconds=timeout_seconds,
+        max_attempts=max_attempts,
+        concurrency=concurrency,
+    )
+    return HostedModel(WIRE, name, connection)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 import operator
-from typing import Any, SupportsIndex
+from typing import Any, Final, SupportsIndex
 
 from ..errors import InputError
 from ..images import describe
+
+_QUOTED: Final = 80
+"""Characters of a text that its refusal repeats."""
 
 
 def text_argument(name: str, value: object) -> str:
@@ -17,7 +20,8 @@ def text_argument(name: str, value: object) -> str:
     try:
         value.encode("utf-8")
     except UnicodeEncodeError as err:
-        raise InputError(f"{name} {value!r} is no text: it has half of a surrogate pair") from err
+        shown = value if len(value) <= _QUOTED else f"{value[:_QUOTED]}…"
+        raise InputError(f"{name} {shown!r} is no text: it has half of a surrogate pair") from err
     return value
 
 
@@ -35,12 +39,30 @@ def whole_number(name: str, value: SupportsIndex, least: int, most: int | None =
 
 def guidance(value: Any) -> float:
     """A guidance scale as a finite float of at least 0."""
-    if isinstance(value, (bool, str)) or not hasattr(value, "__float__"):
+    number = _number(value)
+    if number is None:
         raise InputError(f"guidance_scale={value!r} must be a number of at least 0")
-    number = float(value)
     if not math.isfinite(number) or number < 0:
         raise InputError(f"guidance_scale={value!r} must be a finite number of at least 0")
     return number
+
+
+def score(name: str, value: Any) -> float:
+    """A score from 0 to 1, both included."""
+    number = _number(value)
+    if number is None or not 0.0 <= number <= 1.0:
+        raise InputError(f"{name} {value!r} must be a score between 0 and 1")
+    return number
+
+
+def _number(value: Any) -> float | None:
+    """A number as a float; None where it is none: a string of digits is a string."""
+    if isinstance(value, (bool, str, bytes)) or not hasattr(value, "__float__"):
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):  # an array of several
+        return None
 
 
 def size_argument(value: Any) -> tuple[int, int]:

@@ -12,8 +12,10 @@ from ..errors import CapabilityError, Failure, InputError
 from ..images import Picture, Source
 from ..models.protocols import Describer
 from ..results import Answer
+from .arguments import text_argument, whole_number
 from .driver import Many, OnError, answer
 from .hosted import over_pictures
+from .misfits import fitting
 from .resolve import resolve
 
 
@@ -134,7 +136,8 @@ def ask(
         are under way at once as `model.concurrency` says; answers keep the order.
 
     Raises:
-        InputError: an empty prompt, a schema that is no pydantic class, no model; a bad source.
+        InputError: an empty prompt, a system prompt that is no text, a schema that is no pydantic class or that the
+            vendor does not take, no model; a bad source.
         CapabilityError: the model cannot answer questions.
         AuthenticationError: there is no API key (the message names the environment variable), or it is refused.
         RateLimitError: the vendor asks to slow down, after all attempts.
@@ -143,7 +146,10 @@ def ask(
         AnswerError: with a schema: the answer does not fit it, is cut off, or the model declined. Without one, such an
             answer comes back, with its `.finish_reason` and `.refused`.
     """
-    _check(prompt, schema, max_tokens)
+    _check(prompt, schema)
+    if system is not None:
+        text_argument("system", system)
+    limit = None if max_tokens is None else whole_number("max_tokens", max_tokens, 1)
     if model is None:
         raise InputError("ask has no default model, since hosted models cost money: give model=, such as 'openai:…'")
     loaded = resolve(model, "ask")
@@ -151,25 +157,25 @@ def ask(
         raise CapabilityError(f"{getattr(loaded, 'name', type(loaded).__name__)} cannot answer questions")
 
     def work(picture: Picture, source: str) -> Answer:
-        said = loaded.describe([picture], prompt, system=system, schema=schema, max_tokens=max_tokens)
-        return Answer(
-            text=said.text,
-            parsed=said.parsed,
-            usage=said.usage,
-            finish_reason=said.finish_reason,
-            refused=said.refused,
-            model=loaded.name,
-            source=source,
-        )
+        said = loaded.describe([picture], prompt, system=system, schema=schema, max_tokens=limit)
+        with fitting(loaded.name, "its answer"):
+            return Answer(
+                text=said.text,
+                parsed=said.parsed,
+                usage=said.usage,
+                finish_reason=said.finish_reason,
+                refused=said.refused,
+                model=loaded.name,
+                source=source,
+            )
 
     return answer(images, over_pictures(work, loaded.concurrency), on_error=on_error, progress=progress)
 
 
-def _check(prompt: object, schema: object, max_tokens: object) -> None:
+def _check(prompt: object, schema: object) -> None:
     if not isinstance(prompt, str) or not prompt.strip():
         raise InputError(f"prompt={prompt!r} asks nothing; give a question as a string")
-    if max_tokens is not None and (not isinstance(max_tokens, int) or max_tokens < 1):
-        raise InputError(f"max_tokens={max_tokens!r} must be a whole number, at least 1")
+    text_argument("prompt", prompt)
     if schema is None:
         return
     if not (isinstance(schema, type) and issubclass(schema, BaseModel)):

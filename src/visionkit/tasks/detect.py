@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
-from ..errors import CapabilityError, Failure, InputError
+from ..errors import CapabilityError, Failure, InputError, ModelError
 from ..images import Fit, Source
 from ..models.labels import check_labels
 from ..models.protocols import Boxes, Detector
 from ..results import Detections
+from .arguments import score
 from .driver import Many, OnError, Runner, answer
 from .local import over_batches
+from .misfits import fitting
 from .resolve import resolve
 
 if TYPE_CHECKING:
@@ -149,12 +151,12 @@ def detect(
         InputError: labels for a model with fixed classes, a threshold outside 0–1, an argument that does not go with
             the model; a bad source, under `on_error="raise"`.
         CapabilityError: the model cannot detect.
-        ModelError: the model cannot be loaded.
+        ModelError: the model cannot be loaded, or found what cannot be: a score that is no number, boxes for another
+            number of pictures.
     """
     names = None if labels is None else check_labels(labels)
-    if not 0.0 <= threshold <= 1.0:
-        raise InputError(f"threshold {threshold} must be a score between 0 and 1")
-    loaded = resolve(model, "detect", device=device, speed=speed)
+    least = score("threshold", threshold)
+    loaded = resolve(model, "detect", default=DEFAULT_MODEL, device=device, speed=speed)
     if not isinstance(loaded, Detector):
         raise CapabilityError(f"{getattr(loaded, 'name', type(loaded).__name__)} cannot detect")
     if names is not None:
@@ -162,18 +164,32 @@ def detect(
             f"{loaded.name} finds its own {len(loaded.labels)} classes and takes no labels; leave them out and choose "
             f"afterwards: found.boxes_xyxy[[label in {list(names)[:2]!r} for label in found.labels]]"
         )
-    return answer(images, _runner(loaded, threshold, batch_size), on_error=on_error, progress=progress)
+    return answer(images, _runner(loaded, least, batch_size), on_error=on_error, progress=progress)
 
 
 def _runner(model: Detector, threshold: float, batch_size: int | None) -> Runner[Source, Detections]:
-    def answer_batch(batch: Batch) -> list[Detections]:
-        found = model.detect_boxes(batch, threshold=threshold)
+    def answer_batch(batch: Batch) -> list[Detections | Failure]:
+        found: object = model.detect_boxes(batch, threshold=threshold)
+        if not isinstance(found, Sequence) or len(found) != len(batch):
+            given = f"boxes of {len(found)}" if isinstance(found, Sequence) else f"a {type(found).__name__}"
+            text = f"{model.name}: gave {given} for {len(batch)} pictures; this is the model's mistake"
+            where = zip(batch.sources, batch.indices, strict=True)
+            return [Failure(source, index, ModelError(text)) for source, index in where]
         return [
-            _detections(boxes, fit, model.name, source)
-            for boxes, fit, source in zip(found, batch.fits, batch.sources, strict=True)
+            _detections_or_failure(found[i], batch.fits[i], model.name, (batch.sources[i], batch.indices[i]))
+            for i in range(len(batch))
         ]
 
     return over_batches(model, answer_batch, batch_size)
+
+
+def _detections_or_failure(boxes: Boxes, fit: Fit, model: str, where: tuple[str, int]) -> Detections | Failure:
+    source, index = where
+    try:
+        with fitting(model, "what it found"):
+            return _detections(boxes, fit, model, source)
+    except ModelError as err:
+        return Failure(source, index, err)
 
 
 def _detections(boxes: Boxes, fit: Fit, model: str, source: str) -> Detections:

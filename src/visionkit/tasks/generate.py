@@ -12,12 +12,15 @@ from ..log import log
 from ..models.protocols import ImageGenerator
 from ..results import GeneratedImage, GeneratedImages, Recipe
 from .arguments import guidance, size_argument, text_argument, whole_number
-from .driver import Many, OnError, answer, each
+from .driver import Many, OnError, answer, as_sequence, each
+from .misfits import fitting
 from .resolve import resolve
 from .watch import step_bar
 
 if TYPE_CHECKING:
     import torch
+
+    from ..images import Picture
 
 _MAX_SEED = 2**63 - 1
 
@@ -173,7 +176,7 @@ def generate(
     Raises:
         InputError: no model; an empty prompt; an option that the model lacks or cannot take.
         CapabilityError: the model does not make pictures from words.
-        ModelError: the model cannot be loaded.
+        ModelError: the model cannot be loaded, or says that it used settings that cannot be.
     """
     count = whole_number("n", n, 1)
     first = None if seed is None else whole_number("seed", seed, 0, _MAX_SEED - count + 1)
@@ -196,7 +199,10 @@ def generate(
         images = tuple(_one(loaded, words, seed=start + i, **settings) for i in range(count))
         return GeneratedImages(images=images, model=loaded.name, source=describe(words))
 
-    prompts = 1 if _is_single(prompt) else len(prompt) if hasattr(prompt, "__len__") else 0  # 0: an iterator
+    several = not _is_single(prompt) and not isinstance(prompt, Iterator)
+    if several:
+        prompt = as_sequence(prompt)
+    prompts = len(prompt) if several else int(_is_single(prompt))  # 0: an iterator
     with step_bar(prompts * count, progress):
         return answer(prompt, each(work), single=_is_single, on_error=on_error, progress=False)
 
@@ -206,7 +212,14 @@ def _is_single(value: object) -> bool:
 
 
 def _one(model: ImageGenerator, prompt: str, *, seed: int, **settings: Any) -> GeneratedImage:
-    picture, used = model.generate_image(prompt, seed=seed, **settings)
+    made = model.generate_image(prompt, seed=seed, **settings)
+    with fitting(model.name, "what it made"):
+        return _with_recipe(model, prompt, seed, *made)
+
+
+def _with_recipe(
+    model: ImageGenerator, prompt: str, seed: int, picture: Picture, used: dict[str, Any]
+) -> GeneratedImage:
     blocked = bool(used.get("blocked", False))
     if blocked:
         log.warning("%s: the model's safety checker blocked the picture of seed %d", model.name, seed)
