@@ -70,6 +70,14 @@ def test_repr(count, text):
     assert repr(found) == str(found) == text
 
 
+def test_names_in_a_repr_are_printable_and_short():
+    names = ("\x1b[31mred\n", "x" * 1000, "\u202eback")
+    found = detections(boxes_xyxy=BOXES[:3], labels=names, scores=SCORES[:3])
+    assert found.labels == names
+    assert repr(found).isprintable()
+    assert rf"3 objects: \x1b[31mred\n 0.91 · {'x' * 39}… 0.50 · \u202eback 0.25" in repr(found)
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [

@@ -11,12 +11,16 @@ from pydantic import BeforeValidator, PlainSerializer, model_validator
 
 from ..errors import InputError
 from ..images import Picture, Source, draw_boxes, load_image
+from ..images.sources import printable
 from ..images.thumbnails import picture_uri, read_again
 from . import html
 from .values import ColumnKind, Float32Array, Result
 
 _LISTED: Final = 3
 """Objects that a `repr` names."""
+
+_NAME: Final = 40
+"""Characters of such a name."""
 
 _LISTED_HTML: Final = 12
 """Objects that a notebook lists below the drawing."""
@@ -115,7 +119,12 @@ class Detections(Result):
         return html.card(drawing, said, html.listed(found, _LISTED_HTML), html.note(self.source, self.model))
 
     def __repr__(self) -> str:
-        shown = [f"{n} {s:.2f}" for n, s in zip(self.labels[:_LISTED], self.scores[:_LISTED].tolist(), strict=True)]
+        best = zip(self.labels[:_LISTED], self.scores[:_LISTED].tolist(), strict=True)
+        shown = [f"{_short(label)} {score:.2f}" for label, score in best]
         more = [f"… {len(self) - _LISTED} more"] if len(self) > _LISTED else []
         what = f"{len(self)} object{'' if len(self) == 1 else 's'}{': ' if shown else ''}"
         return f"Detections({self.source}: {what}{' · '.join(shown + more)}; {self.model})"
+
+
+def _short(label: str) -> str:
+    return printable(label if len(label) <= _NAME else f"{label[: _NAME - 1]}…")
