@@ -175,6 +175,10 @@ class Describer(Protocol):
 class ImageGenerator(Protocol):
     """A model that makes pictures.
 
+    It may also have `check_settings(*, negative_prompt, steps, guidance_scale, size_wh)`, with the types of
+    `generate_image`: it is called once, before any picture is made or prompt is read, and raises an `InputError` for an
+    option that this model lacks or a size that it cannot take.
+
     Attributes:
         name: what results call it.
     """
