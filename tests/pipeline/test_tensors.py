@@ -110,8 +110,10 @@ def test_what_is_no_picture(tensor, message):
         ({"value_range": (0.0, float("nan"))}, "must go from a lower to a higher number"),
         ({"mean": (0.5, 0.5, 0.5)}, "mean and std go together"),
         ({"std": (0.5, 0.5, 0.5)}, "mean and std go together"),
-        ({"mean": (0.5,), "std": (0.5,)}, "mean and std are three numbers each, and std is positive"),
-        ({"mean": (0, 0, 0), "std": (1, 0, 1)}, "mean and std are three numbers each, and std is positive"),
+        ({"mean": (0.5,), "std": (0.5,)}, "mean=(0.5,) must be three numbers"),
+        ({"mean": (0, 0, 0), "std": (1, 0, 1)}, "std=(1, 0, 1) must be three numbers, each above 0"),
+        ({"mean": 0.5, "std": 0.5}, "mean=0.5 must be three numbers"),
+        ({"value_range": (0, 1, 2)}, "value_range (0, 1, 2) must go from a lower"),
     ],
 )
 def test_impossible_arguments(way, message):

@@ -47,3 +47,16 @@ def check(array: npt.NDArray[np.uint8], one: str, path: Path, names: list[str], 
     assert_type(vk.generate("a cat", model="m"), GeneratedImages)
     assert_type(vk.generate(["a cat", "a dog"], model="m"), list[GeneratedImages])
     assert_type(vk.generate(iter(["a cat"]), model="m"), Iterator[GeneratedImages])
+
+    assert_type(vk.embed_texts(one), Embeddings)
+    assert_type(vk.embed_texts(names), Embeddings)
+    assert_type(vk.embed_texts(iter(names)), Iterator[Embeddings])
+    assert_type(vk.embed_texts(iter(names), on_error="return"), Iterator[Embeddings | vk.Failure])
+
+    assert_type(vk.similarity(one, names), npt.NDArray[np.float32])
+    assert_type(vk.similarity(many, one), npt.NDArray[np.float32])
+    assert_type(vk.similarity(paths(), names), Iterator[npt.NDArray[np.float32]])
+
+    with path.open("rb") as file:
+        assert_type(vk.classify(file), Classification)
+        assert_type(vk.ask(file, "?", model="m"), Answer)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
-from contextlib import AbstractContextManager, nullcontext
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import lru_cache
 from typing import Final
 
@@ -28,10 +30,11 @@ def choose_device(device: str | torch.device | None = None) -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         chosen = torch.device(wanted)
-    except RuntimeError as err:
-        raise InputError(f"device {str(wanted)!r} is none: give 'cpu', 'cuda', 'cuda:1' or 'mps'") from err
+    except (RuntimeError, TypeError) as err:
+        raise InputError(f"device {str(wanted)!r:.80} is none: give 'cpu', 'cuda', 'cuda:1' or 'mps'") from err
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not there.get(chosen.type, False):
+    numbered = chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count()
+    if not there.get(chosen.type, False) or numbered:
         raise InputError(f"device {str(wanted)!r} is not on this machine; leave device=None to choose one that is")
     return chosen
 
@@ -50,11 +53,23 @@ def full_precision(device: torch.device, speed: str) -> AbstractContextManager[N
     """For speed="exact" on CUDA: no TF32 in convolutions, which it otherwise uses; else nothing."""
     if speed != "exact" or device.type != "cuda":
         return nullcontext()
+    return _without_tf32()
+
+
+_flags = threading.RLock()
+
+
+@contextmanager
+def _without_tf32() -> Iterator[None]:
     cudnn = torch.backends.cudnn
-    flags: AbstractContextManager[None] = cudnn.flags(  # it would switch off what is not named
-        enabled=cudnn.enabled, benchmark=cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False
-    )
-    return flags
+    # the flags are the process's: a second caller that came between would put back the wrong ones
+    with (
+        _flags,
+        cudnn.flags(  # it would switch off what is not named
+            enabled=cudnn.enabled, benchmark=cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False
+        ),
+    ):
+        yield
 
 
 def compute_dtype(device: torch.device, speed: str) -> torch.dtype:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
@@ -47,10 +48,11 @@ class Preprocess:
             raise InputError(f"resize {self.resize!r} must be one of {', '.join(_RESIZES)}")
         if self.interpolation not in _INTERPOLATIONS:
             raise InputError(f"interpolation {self.interpolation!r} must be one of {', '.join(_INTERPOLATIONS)}")
-        if self.resize_to is not None and (self.resize != "shortest" or self.resize_to < 1):
+        side: object = self.resize_to
+        if side is not None and (self.resize != "shortest" or not isinstance(side, int) or side < 1):
             raise InputError("resize_to goes with resize='shortest' and is a positive number of pixels")
-        if len(self.mean) != 3 or len(self.std) != 3 or any(s <= 0 for s in self.std):
-            raise InputError("mean and std are three numbers each, and std is positive")
+        object.__setattr__(self, "mean", three_numbers("mean", self.mean))
+        object.__setattr__(self, "std", three_numbers("std", self.std, above_zero=True))
 
     def resized_wh(self, image_wh: tuple[int, int]) -> tuple[int, int]:
         """The size to which an image is resized, before it is cropped or padded."""
@@ -105,3 +107,19 @@ def _centred(side: int, room: int) -> int:
     if side >= room:
         return -round((side - room) / 2.0)
     return (room - side) // 2
+
+
+def three_numbers(name: str, value: Any, *, above_zero: bool = False) -> tuple[float, ...]:
+    """A value for each channel, as floats.
+
+    Raises:
+        InputError: not three finite numbers; or one that is not above zero, where it must be.
+    """
+    try:
+        numbers = tuple(float(v) for v in value)
+    except (TypeError, ValueError):
+        numbers = ()
+    least = "above 0" if above_zero else "finite"
+    if len(numbers) != 3 or not all(math.isfinite(v) and (v > 0 or not above_zero) for v in numbers):
+        raise InputError(f"{name}={value!r:.80} must be three numbers, each {least}")
+    return numbers

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import platform
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from torch.nn import functional
 from ..errors import InputError
 from ..images import Picture, Source, load_image
 from .device import choose_device
-from .preprocess import Preprocess
+from .preprocess import Preprocess, three_numbers
 
 _PAD = 114
 _MOST_PIXELS = 2**26
@@ -52,12 +53,26 @@ def fit_pixels(pixels: Tensor, preprocess: Preprocess, image_wh: tuple[int, int]
         through_float = mode == "bilinear" and not _fast_uint8()
         pixels = functional.interpolate(
             pixels[None].float() if through_float else pixels[None],
-            size=(resized_wh[1], resized_wh[0]),
+            **_sizes(resized_wh, (width, height), image_wh or (width, height)),
             mode=mode,
             antialias=mode != "nearest-exact",
         )[0]
         pixels = pixels.round().to(torch.uint8) if through_float else pixels
     return _place(pixels, left, top, preprocess.size_wh, _PAD if preprocess.resize == "letterbox" else 0)
+
+
+def _sizes(resized_wh: tuple[int, int], decoded_wh: tuple[int, int], image_wh: tuple[int, int]) -> dict[str, Any]:
+    """How `interpolate` is told the new size.
+
+    A JPEG decoded smaller has its last pixel only in part within the picture, so its scale is not the ratio of sizes:
+    1,203 columns are 300.75 of a quarter's 301, and half a pixel's drift would cost ten times the rest of the error.
+    """
+    if decoded_wh == image_wh:
+        return {"size": (resized_wh[1], resized_wh[0])}
+    divisor = next(n for n in (8, 4, 2) if all(-(-i // n) == d for i, d in zip(image_wh, decoded_wh, strict=True)))
+    # the product with the decoded size is rounded down, and is a whole number where the picture divides evenly
+    scales = [r * divisor / i * (1 + 1e-9) for r, i in zip(resized_wh, image_wh, strict=True)]
+    return {"scale_factor": (scales[1], scales[0]), "recompute_scale_factor": False}
 
 
 def _middle(length: int, resized: int, offset: int, size: int) -> tuple[slice, int, int]:
@@ -151,9 +166,13 @@ def to_image(
         std: see `mean`.
 
     Raises:
-        InputError: another shape, NaN, `mean` without `std`, or an empty `value_range`.
+        InputError: another shape, no floats, NaN, `mean` without `std`, or an empty `value_range`.
     """
     low, high = _checked_range(value_range, mean, std)
+    given: object = tensor
+    if not isinstance(given, Tensor) or not given.is_floating_point():
+        kind = f"a tensor of {given.dtype}" if isinstance(given, Tensor) else type(given).__name__
+        raise InputError(f"to_image takes a tensor of floats, not {kind}; vk.load_image takes arrays and integers")
     if tensor.ndim == 4:
         raise InputError("this is a batch of images, not one: give each of list(x)")
     if tensor.ndim != 3 or tensor.shape[0] not in (1, 3):
@@ -170,14 +189,18 @@ def to_image(
 def _checked_range(
     value_range: tuple[float, float], mean: Sequence[float] | None, std: Sequence[float] | None
 ) -> tuple[float, float]:
-    low, high = value_range
+    try:
+        low, high = (float(v) for v in value_range)
+    except (TypeError, ValueError):
+        low = high = 0.0
     if not low < high:
-        raise InputError(f"value_range {value_range} must go from a lower to a higher number")
+        raise InputError(f"value_range {value_range!r:.80} must go from a lower to a higher number")
     if (mean is None) != (std is None):
         raise InputError("mean and std go together")
-    if mean is not None and std is not None and (len(mean) != 3 or len(std) != 3 or any(s <= 0 for s in std)):
-        raise InputError("mean and std are three numbers each, and std is positive")
-    return float(low), float(high)
+    if mean is not None and std is not None:
+        three_numbers("mean", mean)
+        three_numbers("std", std, above_zero=True)
+    return low, high
 
 
 def _column(numbers: Sequence[float], like: Tensor) -> Tensor:
