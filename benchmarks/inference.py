@@ -1,0 +1,126 @@
+"""What the forms of a network gain on a CPU, and what they keep: `python benchmarks/inference.py`.
+
+Each row is the whole forward pass of a batch of real photographs, through a model at one `speed=`; plain eager float32
+is the module called as torch calls it. The rows run in turn, so that a busy moment meets them all, and the median
+counts. Other work on the same cores lowers all figures: run it on an idle machine.
+Exit code 1 when a bound is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+import visionkit as vk
+from visionkit.pipeline.device import has_bfloat16
+
+PHOTOS = sorted((Path(__file__).resolve().parent.parent / "examples" / "images").glob("*.jpg"))
+BATCH: Final = 32
+MODELS: Final = {
+    "visionkit:efficientnet_lite0": {},
+    "torchvision:resnet50": {"pretrained": False},
+}
+BOUNDS: Final = {  # (model, speed) → the least gain over plain eager float32
+    ("visionkit:efficientnet_lite0", "default"): 1.4,
+    ("torchvision:resnet50", "default"): 1.4,
+    ("torchvision:resnet50", "fast"): 2.8,
+}
+LEAST_COSINE: Final = {"default": 0.99999, "fast": 0.999}
+
+
+def photographs(preprocess: vk.Preprocess) -> vk.pipeline.Batch:
+    """A batch of crops of the project's photographs, each another."""
+    pictures = []
+    for number in range(BATCH):
+        picture = vk.load_image(PHOTOS[number % len(PHOTOS)])
+        step = number // len(PHOTOS)
+        width, height = picture.size
+        pictures.append(picture.crop((step * width // 40, step * height // 40, width - step * width // 50, height)))
+    return next(vk.Batches(pictures, preprocess, batch_size=BATCH, device="cpu", speed="exact"))
+
+
+def agreement(ours: Tensor, theirs: Tensor) -> float:
+    """How often the best label is the same, in 0–1."""
+    return float((ours.argmax(1) == theirs.argmax(1)).float().mean())
+
+
+def measure(rows: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
+    """Median seconds of each row, after one run that is not counted."""
+    times: dict[str, list[float]] = {name: [] for name in rows}
+    for run in rows.values():
+        run()
+    for _ in range(repeats):
+        for name, run in rows.items():
+            start = time.perf_counter()
+            run()
+            times[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def compare(name: str, speeds: Sequence[str], repeats: int) -> list[str]:
+    """Prints the table of one network; returns the bounds that it misses."""
+    torch.manual_seed(0)
+    plain = vk.load_model(name, device="cpu", speed="exact", **MODELS[name])
+    batch = photographs(plain.preprocess)
+    pixels = batch.pixels.contiguous()
+    models = {}
+    for speed in speeds:
+        models[speed] = vk.load_model(name, device="cpu", speed=speed, **MODELS[name])
+        models[speed].module.load_state_dict(plain.module.state_dict())
+
+    def eager() -> Tensor:
+        with torch.inference_mode():
+            logits: Tensor = plain.module(pixels)
+        return logits
+
+    rows: dict[str, Callable[[], Any]] = {"plain eager float32": eager}
+    rows.update({speed: lambda model=model: model.class_logits(batch) for speed, model in models.items()})
+    seconds = measure(rows, repeats)
+    print(f"\n{name}, batch {BATCH}, median of {repeats}")
+    print(f"{'':<22}{'images/s':>10}{'gain':>8}{'cosine':>10}{'top-1':>8}")
+    print(f"{'plain eager float32':<22}{BATCH / seconds['plain eager float32']:>10.1f}{1:>8.2f}")
+    missed = []
+    logits, features = eager(), plain.image_features(batch)
+    for speed, model in models.items():
+        gain = seconds["plain eager float32"] / seconds[speed]
+        cosine = float(torch.cosine_similarity(model.image_features(batch), features).min())
+        same = agreement(model.class_logits(batch), logits)
+        print(f"{speed:<22}{BATCH / seconds[speed]:>10.1f}{gain:>8.2f}{cosine:>10.6f}{same:>8.1%}")
+        bound = BOUNDS.get((name, speed))
+        if bound is not None:
+            print(f"{'':<22}at least {bound}: {'met' if gain >= bound else 'MISSED'}")
+            missed += [f"{name} {speed} gains {gain:.2f}, the bound is {bound}"] if gain < bound else []
+        if cosine < LEAST_COSINE.get(speed, 1 - 1e-6):
+            missed.append(f"{name} {speed}: cosine {cosine:.6f}")
+    return missed
+
+
+def main() -> int:
+    """Measures, prints, and says what is over its bound."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=5, help="runs of each row; the median counts")
+    parser.add_argument("--model", choices=list(MODELS), help="one network only")
+    arguments = parser.parse_args()
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}")
+    speeds = ["exact", "default"]
+    if has_bfloat16():
+        speeds.append("fast")
+    else:
+        print("this processor has no bfloat16: speed='fast' is 'default' here, and its bound is not measured")
+    names = [arguments.model] if arguments.model else list(MODELS)
+    missed = [line for name in names for line in compare(name, speeds, arguments.repeats)]
+    for line in missed:
+        print(f"MISSED: {line}", file=sys.stderr)
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
