@@ -189,7 +189,6 @@ class _Exchange:
         while (event := self._protocol.next_event()) is h11.NEED_DATA:
             self._stream.settimeout(self._deadline.left())
             self._protocol.receive_data(self._stream.recv(_BLOCK))
-        self._deadline.left()  # many small events may come with one block
         return event
 
 
@@ -232,11 +231,10 @@ def _inflate(blocks: Iterator[bytes]) -> Iterator[bytes]:
     """The content of a gzip file in pieces of at most 1 MiB; what follows its end is not read."""
     inflate = zlib.decompressobj(wbits=31)
     for block in blocks:
-        rest, piece = block, b""
-        while rest or len(piece) == _PIECE:  # a full piece may have more behind it
-            piece = inflate.decompress(rest, _PIECE)
+        rest = block
+        while rest:  # what is held back comes with the next block: the checksum is last
+            yield inflate.decompress(rest, _PIECE)
             rest = inflate.unconsumed_tail
-            yield piece
             if inflate.eof:
                 return
     raise zlib.error("cut off")
