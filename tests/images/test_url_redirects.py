@@ -44,6 +44,9 @@ def test_relative_redirections(location, path, serve):
         *(text for text in TEXTS if "\n" not in text and not text.startswith(" ")),  # which no header can hold
         "http://169.254.169.254/latest/meta-data/",
         "//169.254.169.254/",
+        "///127.0.0.1/",  # a path to urljoin, a host to browsers
+        "//",
+        "/a\tb.png",  # urljoin drops the tab
         "http://[fd00:ec2::254]/",
         "http://[::ffff:169.254.169.254]/",
         "javascript:alert(1)",
