@@ -32,7 +32,8 @@ _PNG_PIXELS: Final = 2**23
 """kornia-rs keeps Python's lock while it decodes, 0.01 s for a million pixels: other threads wait for no more than
 this."""
 
-_SCALES: Final = (8, 4, 2)
+MAX_DIVISOR: Final = 8
+_DIVISORS: Final = (MAX_DIVISOR, 4, 2)
 """Divisors at which libjpeg-turbo decodes; those between, such as 8/3, take it longer than a larger picture does."""
 
 
@@ -76,8 +77,8 @@ def _jpeg(image: Image.Image, data: bytes, least_wh: tuple[int, int] | None) -> 
 
 
 def _decoded_wh(image_wh: tuple[int, int], least_wh: tuple[int, int]) -> tuple[int, int]:
-    for scale in _SCALES:
-        width, height = -(-image_wh[0] // scale), -(-image_wh[1] // scale)
+    for divisor in _DIVISORS:
+        width, height = -(-image_wh[0] // divisor), -(-image_wh[1] // divisor)
         if width >= least_wh[0] and height >= least_wh[1]:
             return width, height
     return image_wh

@@ -12,7 +12,7 @@ from ..errors import ImageTooLargeError
 from .checks import MAX_PIXELS
 from .color import changes_colours, to_srgb
 from .decode import decode_opened, open_checked
-from .fast import Array, decode_fast
+from .fast import MAX_DIVISOR, Array, decode_fast
 from .load import bytes_of, finish, load_image, turn_of
 from .sources import Source, is_tensor, name_for_error
 
@@ -59,9 +59,11 @@ def _from_bytes(
     turn = turn_of(image) if image.format != "PNG" else None  # Pillow would decode a PNG to tell
     sideways = turn in _TRANSPOSING
     upright_wh = (image.height, image.width) if sideways else image.size
-    least = least_wh(upright_wh) if least_wh else None
-    if least and sideways:
-        least = least[1], least[0]
+    least = None
+    if least_wh and (turn is None or not any(side % MAX_DIVISOR for side in image.size)):
+        # decoded smaller, an odd picture ends within its last pixel; turned, it would begin within its first
+        wanted = least_wh(upright_wh)
+        least = wanted[::-1] if sideways else wanted
     array = decode_fast(image, data, least)
     if array is None:
         picture = finish(decode_opened(image, data, name), name, _WHITE)

@@ -175,7 +175,8 @@ class _Plan:
         )
 
     def _load(self, source: Source, into: Tensor) -> Fit:
-        array, image_wh = load_array(source, least_wh=None if self.exact else self._least_wh)
+        in_full = self.exact or self.preprocess.interpolation == "nearest"  # which picks single pixels
+        array, image_wh = load_array(source, least_wh=None if in_full else self._least_wh)
         into.copy_(fit_pixels(torch.from_numpy(array).permute(2, 0, 1), self.preprocess, image_wh))
         return self.preprocess.fit(image_wh)
 
