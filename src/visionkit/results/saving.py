@@ -13,6 +13,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
+from pydantic_core import PydanticSerializationError
+
 from ..errors import InputError
 from ..extras import require
 from ..images import describe
@@ -23,6 +25,7 @@ TOP: Final = 5
 """Labels of a classification that a CSV file shows, of all that it scored."""
 
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
+_REPLACED: Final = "\ufffd".encode()
 _ROWS: Final = 4096  # of a Parquet file that are made ready at once
 
 
@@ -83,7 +86,12 @@ def _jsonl(results: Iterable[Any]) -> Iterator[bytes]:
 
 def _lines(results: Iterable[Any]) -> Iterator[bytes]:
     for result in results:
-        yield json.dumps(plain(result), ensure_ascii=False, allow_nan=False).encode()
+        try:
+            line = result.model_dump_json().encode()
+        except (PydanticSerializationError, UnicodeEncodeError):
+            line = _REPLACED
+        # pydantic fails at texts that are no Unicode, and replaces them where they are keys; ours is far slower
+        yield json.dumps(plain(result), ensure_ascii=False, allow_nan=False).encode() if _REPLACED in line else line
 
 
 def _csv(results: Iterable[Any]) -> Iterator[bytes]:
