@@ -138,7 +138,7 @@ def test_threads_may_share_a_model(siglip):
         ("no/such/folder", r"'no' is no architecture of open_clip, and 'no/such/folder' is no folder"),
         ("~nouser/x", r"'~nouser/x' is no folder"),
         ("x" * 5000, r"'x{200}… \(5,000 characters\)' is no folder"),
-        ("", r"'open_clip:' names no model: a folder or"),
+        (" ", r"'open_clip: ' names no model: a folder or"),
         ("RN50/laion2b", r"'laion2b' is no tag of open_clip's; the tags of RN50 are openai, yfcc15m, cc12m"),
         ("RN50", r"does not say which weights: add a tag.*openai, yfcc15m, cc12m.*or pretrained=False"),
         ("ViT-M-32", r"does not say which weights.*open_clip has no weights of ViT-M-32.*pretrained=False"),
@@ -359,7 +359,9 @@ def test_a_text_tower_from_a_folder_is_built(towers):
     tower, clip = towers
     model = clip(str(tower()))
     assert type(model.module.text.transformer).__name__ == "RobertaModel"
-    with pytest.raises(CapabilityError, match=r"open_clip:mine cannot be saved: .*files of transformers \('/.*/towers/one"):
+    with pytest.raises(
+        CapabilityError, match=r"open_clip:mine cannot be saved: .*files of transformers \('/.*/towers/one"
+    ):
         model.architecture()
 
 
@@ -374,7 +376,9 @@ def test_a_text_tower_from_a_folder_is_built(towers):
 def test_a_text_tower_that_runs_code_is_refused(towers, tmp_path, keys):
     tower, clip = towers
     folder = tower(**keys)
-    with pytest.raises(ModelLoadError, match=r"towers/one/config.json has the key '.*', which makes a library run code"):
+    with pytest.raises(
+        ModelLoadError, match=r"towers/one/config.json has the key '.*', which makes a library run code"
+    ):
         clip(str(folder))
     assert not (tmp_path / "ran").exists()
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from PIL import Image
+from safetensors.torch import load_file
 
 import visionkit as vk
 from visionkit.diffusion.sources import check_index
@@ -152,10 +153,11 @@ def broken(folder, tmp_path, **changes):
         ({"_class_name": "KandinskyV22CombinedPipeline"}, "loads further repositories that its README names"),
         ({"unet": ["my_unet", "MyUNet"]}, "the component 'unet' is of 'my_unet', which is neither diffusers nor tr"),
         ({"unet": ["os", "system"]}, "the component 'unet' is of 'os', which is neither"),
-        ({"custom_pipelines": "x"}, "model_index.json has 'custom_pipelines', which switches on code"),
-        ({"custom_pipeline": "x"}, "model_index.json has 'custom_pipeline', which switches on code"),
-        ({"trust_remote_code": True}, "model_index.json has 'trust_remote_code', which switches on code"),
-        ({"auto_map": {"AutoModel": "x.Y"}}, "model_index.json has 'auto_map', which switches on code"),
+        ({"custom_pipelines": "x"}, "model_index.json has the key 'custom_pipelines', which makes a library run"),
+        ({"custom_pipeline": "x"}, "model_index.json has the key 'custom_pipeline', which makes a library run"),
+        ({"trust_remote_code": True}, "model_index.json has the key 'trust_remote_code', which makes a library run"),
+        ({"unet": ["diffusers", {"_attn_implementation": "x/y"}]}, "has the key '_attn_implementation', which makes"),
+        ({"auto_map": {"AutoModel": "x.Y"}}, "model_index.json has the key 'auto_map', which makes a library run"),
     ],
 )
 def test_folders_that_switch_code_on(diffusion_folder, tmp_path, changes, message):
@@ -171,7 +173,27 @@ def test_a_component_that_switches_code_on(diffusion_folder, tmp_path):
     folder = broken(diffusion_folder, tmp_path)
     config = folder / "text_encoder" / "config.json"
     config.write_text(json.dumps({**json.loads(config.read_text()), "auto_map": {"AutoModel": "x.Y"}}))
-    with pytest.raises(ModelLoadError, match=re.escape("text_encoder/config.json has 'auto_map'")):
+    with pytest.raises(ModelLoadError, match=re.escape("text_encoder/config.json has the key 'auto_map'")):
+        vk.load_model(f"diffusers:{folder}")
+
+
+@pytest.mark.parametrize("key", ["auto_map", "_attn_implementation", "attn_implementation"])
+def test_a_component_with_code_deep_inside(diffusion_folder, tmp_path, key):
+    folder = broken(diffusion_folder, tmp_path)
+    config = folder / "text_encoder" / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "text_config": {"inner": [{key: "evil/code"}]}}))
+    with pytest.raises(ModelLoadError, match=re.escape(f"text_encoder/config.json has the key {key!r}")):
+        vk.load_model(f"diffusers:{folder}")
+
+
+def test_an_index_that_names_weights_elsewhere(diffusion_folder, tmp_path):
+    folder = broken(diffusion_folder, tmp_path)
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    names = dict.fromkeys(load_file(weights), "../outside.safetensors")
+    weights.rename(folder / "outside.safetensors")
+    index = folder / "unet" / "diffusion_pytorch_model.safetensors.index.json"
+    index.write_text(json.dumps({"metadata": {}, "weight_map": names}))
+    with pytest.raises(ModelLoadError, match=re.escape("index.json names the weights '../outside.safetensors'; only")):
         vk.load_model(f"diffusers:{folder}")
 
 
@@ -182,11 +204,11 @@ def test_folders_that_are_no_pipelines(diffusion_folder, tmp_path):
     with pytest.raises(ModelLoadError, match=r"model_index\.json cannot be read as JSON"):
         vk.load_model(f"diffusers:{tmp_path}")
     (tmp_path / "model_index.json").write_text("[]")
-    with pytest.raises(ModelLoadError, match=r"model_index\.json holds no settings, but a list"):
+    with pytest.raises(ModelLoadError, match=r"model_index\.json is no JSON object, but a list"):
         vk.load_model(f"diffusers:{tmp_path}")
     with pytest.raises(ModelLoadError, match="a folder has no revisions; leave out @main"):
         vk.load_model(f"diffusers:{diffusion_folder}@main")
-    with pytest.raises(ModelNotFoundError, match=re.escape("there is no folder '/no/such/folder', and a repository")):
+    with pytest.raises(ModelNotFoundError, match="'/no/such/folder' is no folder here, and cannot be a repo"):
         vk.load_model("diffusers:/no/such/folder")
 
 

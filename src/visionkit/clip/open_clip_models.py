@@ -7,18 +7,18 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from pathlib import Path
 from typing import Any, Final, Literal
 
 import torch
 from torch import Tensor, nn
 
-from ..errors import InputError, ModelLoadError, VisionkitError
+from ..errors import CapabilityError, InputError, ModelLoadError, VisionkitError
 from ..extras import require
 from ..models.forms import Form, Forms, inference
-from ..models.hub import fetching
+from ..models.snapshots import whole_tokenizer
 from ..pipeline import Batch, Preprocess, choose_device
-from .open_clip_names import Recipe, Remote, ahead, cached_file, read_name
+from .open_clip_names import Blueprint, Remote, read_name
+from .text_towers import TOKENIZER, TOWER, check_text_folder, is_tower, text_folder
 
 PROMPTS: Final = ("a photo of a {}.",)
 """For models that name none of their own; of the paper "Learning Transferable Visual Models" (2021), section 3.1.4."""
@@ -44,7 +44,7 @@ class OpenClipModel:
     def __init__(
         self,
         module: nn.Module,
-        recipe: Recipe,
+        blueprint: Blueprint,
         *,
         name: str,
         preprocess: Preprocess,
@@ -59,7 +59,7 @@ class OpenClipModel:
         self._forms = Forms(device, speed)
         self.score_activation: Literal["softmax", "sigmoid"] = "sigmoid" if _has_bias(module) else "softmax"
         self.prompts = PROMPTS
-        self._recipe = recipe
+        self._blueprint = blueprint
         self._tokenizer: Any = None
 
     @property
@@ -87,7 +87,7 @@ class OpenClipModel:
         """
         with _tokenizing:
             if self._tokenizer is None:
-                self._tokenizer = _make_tokenizer(self._recipe, self.name)
+                self._tokenizer = _make_tokenizer(self._blueprint, self.name)
             tokens = self._tokenizer(list(texts))
         with inference(self.device, self.speed):
             network: Any = self._form().module
@@ -99,9 +99,20 @@ class OpenClipModel:
         return self._forms.of(self.module, None, (3, height, width), _encode_image)
 
     def architecture(self) -> dict[str, Any]:
-        """See `Savable`: the whole configuration, so that neither the folder nor open_clip's table is needed again."""
-        options = {"pretrained": False, "config": deepcopy(self._recipe.config)}
-        return {"model": f"open_clip:{self._recipe.label}", "options": options}
+        """See `Savable`: the whole configuration, so that neither the folder nor open_clip's table is needed again.
+
+        Raises:
+            CapabilityError: files of transformers belong to it, which a saved folder does not hold.
+        """
+        text = self._blueprint.config["model_cfg"]["text_cfg"]
+        elsewhere = text.get("hf_tokenizer_name") or text.get("hf_model_name")
+        if elsewhere:
+            raise CapabilityError(
+                f"{self.name} cannot be saved: the folder would not be complete, as its tokenizer is made of files of "
+                f"transformers ({elsewhere!r}), which a saved folder does not hold; keep the folder that it came from"
+            )
+        options = {"pretrained": False, "config": deepcopy(self._blueprint.config)}
+        return {"model": f"open_clip:{self._blueprint.label}", "options": options}
 
     def __repr__(self) -> str:
         count = sum(p.numel() for p in self.module.parameters())
@@ -138,25 +149,25 @@ def load(
     """
     open_clip: Any = require("open_clip")
     chosen, full = choose_device(device), f"open_clip:{name}"
-    recipe = read_name(open_clip, name, pretrained=pretrained, config=config)
-    module = _build(open_clip, recipe, full)
-    preprocess = _preprocess(open_clip, module, recipe.config["preprocess_cfg"], full)
-    weights = recipe.weights
+    blueprint = read_name(open_clip, name, pretrained=pretrained, config=config)
+    module = _build(open_clip, blueprint, full)
+    preprocess = _preprocess(open_clip, module, blueprint.config["preprocess_cfg"], full)
+    weights = blueprint.weights
     if isinstance(weights, Remote):
         weights = weights.fetch(open_clip, sum(p.numel() for p in module.parameters()) * 4 / 1e6)
     if weights is not None:
         with _load_errors(full, f"the weights in {weights.name} cannot be loaded"):
             open_clip.load_checkpoint(module, str(weights), weights_only=True)
-    return OpenClipModel(module, recipe, name=full, preprocess=preprocess, device=chosen, speed=speed)
+    return OpenClipModel(module, blueprint, name=full, preprocess=preprocess, device=chosen, speed=speed)
 
 
-def _build(open_clip: Any, recipe: Recipe, full: str) -> nn.Module:
+def _build(open_clip: Any, blueprint: Blueprint, full: str) -> nn.Module:
     """The network of a configuration, as `open_clip.create_model` chooses and builds it, with random weights.
 
     Not by `create_model` itself: that takes no configuration as a value, and logs through functions that set up the
     root logger of the process.
     """
-    settings = deepcopy(recipe.config["model_cfg"])
+    settings = deepcopy(blueprint.config["model_cfg"])
     text, vision = settings["text_cfg"], settings["vision_cfg"]
     custom = settings.pop("custom_text", False)
     if "timm_model_name" in vision:
@@ -164,28 +175,18 @@ def _build(open_clip: Any, recipe: Recipe, full: str) -> nn.Module:
     if "hf_model_name" in text:
         custom = True
         text["hf_model_pretrained"] = False
-        text["hf_model_name"] = _text_tower(open_clip, text["hf_model_name"], full)
+        with _load_errors(full, "the text tower's configuration cannot be used"):
+            tower = text_folder(text["hf_model_name"], full, "text tower's configuration", TOWER, is_tower)
+        text["hf_model_name"] = str(tower)
     kind = "CLIP" if not custom else "CoCa" if "multimodal_cfg" in settings else "CustomTextCLIP"
     with _load_errors(full, f"open_clip cannot build a {kind} of its configuration"):
         module: nn.Module = getattr(open_clip, kind)(**settings)
     return module
 
 
-def _text_tower(open_clip: Any, repository: str, full: str) -> str:
-    """Where the configuration of a text tower of transformers lies; fetched when it must be."""
-    if Path(repository).is_dir():
-        return repository
-    path = cached_file(open_clip, repository, "config.json")
-    if path is None:
-        source = f"Hugging Face, repository {repository}"
-        with fetching(f"the text tower's configuration of {full}", source=source, ahead=ahead(repository)):
-            path = Path(open_clip.pretrained.download_pretrained_from_hf(repository, filename="config.json"))
-    return str(path.parent)
-
-
-def _make_tokenizer(recipe: Recipe, full: str) -> Any:
+def _make_tokenizer(blueprint: Blueprint, full: str) -> Any:
     tokenizers: Any = require("open_clip.tokenizer")
-    text = recipe.config["model_cfg"]["text_cfg"]
+    text = blueprint.config["model_cfg"]["text_cfg"]
     settings = {"context_length": text.get("context_length", tokenizers.DEFAULT_CONTEXT_LENGTH)}
     settings |= text.get("tokenizer_kwargs") or {}
     repository = text.get("hf_tokenizer_name")
@@ -193,17 +194,11 @@ def _make_tokenizer(recipe: Recipe, full: str) -> Any:
         if not repository:
             return tokenizers.SimpleTokenizer(**settings)
         settings |= {"tokenizer_mode": text.get("tokenizer_mode"), "trust_remote_code": False}
-        here = recipe.tokenizer or _cached_folder(repository)
-        if here is not None:
-            return tokenizers.HFTokenizer(str(here), local_files_only=True, **settings)
-        source = f"Hugging Face, repository {repository}"
-        with fetching(f"the tokenizer of {full}", source=source, ahead=ahead(repository)):
-            return tokenizers.HFTokenizer(repository, **settings)
-
-
-def _cached_folder(repository: str) -> Path | None:
-    path = cached_file(require("open_clip"), repository, "tokenizer_config.json")
-    return path.parent if path else None
+        folder = blueprint.tokenizer
+        if folder is None:
+            folder = text_folder(repository, full, "tokenizer", TOKENIZER, whole_tokenizer)
+        check_text_folder(folder, full)
+        return tokenizers.HFTokenizer(str(folder), local_files_only=True, **settings)
 
 
 def _preprocess(open_clip: Any, module: nn.Module, overrides: dict[str, Any], full: str) -> Preprocess:

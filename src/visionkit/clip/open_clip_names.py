@@ -16,7 +16,9 @@ from typing import Any, Final
 
 from ..errors import InputError, ModelLoadError, ModelNotFoundError
 from ..models.catalog import CATALOG, nearest
-from ..models.hub import fetching, offline_variable
+from ..models.configs import read_config, refuse_code
+from ..models.hub import fetching_repository, offline_variable
+from ..models.snapshots import find_folder, shorten
 
 CONFIG_FILE: Final = "open_clip_config.json"
 WEIGHTS_FILES: Final = (
@@ -26,8 +28,9 @@ WEIGHTS_FILES: Final = (
 )
 """As open_clip looks for them, the safe format first."""
 
-MAX_CONFIG_BYTES: Final = 2**20
-_RUNS_CODE: Final = frozenset({"trust_remote_code", "auto_map", "custom_pipeline", "code_revision"})
+AHEAD: Final = " --local-dir FOLDER (then give it as 'open_clip:FOLDER')"
+"""What else to say of how to fetch weights ahead."""
+
 _TOKENIZER_FILES: Final = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "spiece.model")
 
 
@@ -51,12 +54,7 @@ class Remote:
         Raises:
             ModelNotFoundError: downloads are forbidden, or this one failed.
         """
-        with fetching(
-            self.name,
-            source=f"Hugging Face, repository {self.repository}",
-            ahead=ahead(self.repository),
-            megabytes=megabytes,
-        ):
+        with fetching_repository(self.name, self.repository, megabytes=megabytes, hint=AHEAD):
             for file in self.files[:-1]:
                 try:
                     return Path(open_clip.pretrained.hf_hub_download(self.repository, file))
@@ -67,7 +65,7 @@ class Remote:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Blueprint:
     """What to build and what to fill it with.
 
     Attributes:
@@ -83,7 +81,7 @@ class Recipe:
     tokenizer: Path | None = None
 
 
-def read_name(open_clip: Any, name: str, *, pretrained: bool, config: Mapping[str, Any] | None) -> Recipe:
+def read_name(open_clip: Any, name: str, *, pretrained: bool, config: Mapping[str, Any] | None) -> Blueprint:
     """Finds out what a name stands for, and whether it can be had; downloads nothing.
 
     Raises:
@@ -95,21 +93,22 @@ def read_name(open_clip: Any, name: str, *, pretrained: bool, config: Mapping[st
     if config is not None:
         if pretrained:
             raise InputError("config= describes a network without weights: it goes with pretrained=False")
-        return Recipe(name, checked_config(config, full), None)
+        return Blueprint(name, checked_config(config, full), None)
     architecture, _, tag = name.partition("/")
     if architecture in open_clip.list_models():
         return _built_in(open_clip, architecture, tag, pretrained)
-    folder = Path(name).expanduser()
-    if folder.is_dir():
+    folder = find_folder(name, prefix="open_clip")
+    if folder is not None:
         return _folder(folder, full, pretrained)
     close = nearest(architecture, open_clip.list_models())
     hint = f"; did you mean {' or '.join(f'open_clip:{c}' for c in close)}?" if close else ""
     raise ModelNotFoundError(
-        f"no model {full!r}: {architecture!r} is no architecture of open_clip, and {name!r} is no folder{hint}"
+        f"no model {shorten(full)!r}: {shorten(architecture)!r} is no architecture of open_clip, and "
+        f"{shorten(name)!r} is no folder{hint}"
     )
 
 
-def _built_in(open_clip: Any, architecture: str, tag: str, pretrained: bool) -> Recipe:
+def _built_in(open_clip: Any, architecture: str, tag: str, pretrained: bool) -> Blueprint:
     full = f"open_clip:{architecture}/{tag}" if tag else f"open_clip:{architecture}"
     tags = open_clip.list_pretrained_tags_by_model(architecture)
     known = (
@@ -127,30 +126,24 @@ def _built_in(open_clip: Any, architecture: str, tag: str, pretrained: bool) -> 
         model["quick_gelu"] = True  # as the weights were trained; open_clip only warns when the name lacks "-quickgelu"
     keys = ("mean", "std", "interpolation", "resize_mode", "fill_color")
     config = {"model_cfg": model, "preprocess_cfg": {k: record[k] for k in keys if record.get(k) is not None}}
-    recipe = Recipe(architecture, checked_config(config, full), None)
+    blueprint = Blueprint(architecture, checked_config(config, full), None)
     if not pretrained:
-        return recipe
+        return blueprint
     repository, file = os.path.split(record["hf_hub"])
     wanted = WEIGHTS_FILES if not file else (f"{file.rpartition('.')[0]}.safetensors", file)
     weights = cached_file(open_clip, repository, *wanted) or Remote(full, repository, wanted)
     if isinstance(weights, Remote) and offline_variable():
         weights.fetch(open_clip, next((e.megabytes for e in CATALOG if e.name == full), None))
-    return replace(recipe, weights=weights)
+    return replace(blueprint, weights=weights)
 
 
-def _folder(folder: Path, full: str, pretrained: bool) -> Recipe:
+def _folder(folder: Path, full: str, pretrained: bool) -> Blueprint:
     path = folder / CONFIG_FILE
     if not path.is_file():
         raise ModelLoadError(
             f"{full}: the folder has no {CONFIG_FILE}; a folder that visionkit saved is given without 'open_clip:'"
         )
-    if path.stat().st_size > MAX_CONFIG_BYTES:
-        raise ModelLoadError(f"{full}: {CONFIG_FILE} is larger than any configuration")
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as err:
-        raise ModelLoadError(f"{full}: {CONFIG_FILE} is no valid JSON") from err
-    config = checked_config(config, full)
+    config = checked_config(read_config(path, full), full)
     weights = next((folder / f for f in WEIGHTS_FILES if (folder / f).is_file()), None)
     if pretrained and weights is None:
         raise ModelLoadError(
@@ -162,7 +155,7 @@ def _folder(folder: Path, full: str, pretrained: bool) -> Recipe:
         if not any((folder / f).is_file() for f in _TOKENIZER_FILES):
             raise ModelLoadError(f"{full}: the folder has no tokenizer, such as {_TOKENIZER_FILES[0]}")
         tokenizer = folder
-    return Recipe(folder.resolve().name, config, weights if pretrained else None, tokenizer)
+    return Blueprint(folder.resolve().name, config, weights if pretrained else None, tokenizer)
 
 
 def checked_config(config: object, full: str) -> dict[str, Any]:
@@ -173,7 +166,7 @@ def checked_config(config: object, full: str) -> dict[str, Any]:
     """
     try:
         plain = json.loads(json.dumps(config))
-    except (TypeError, ValueError) as err:
+    except (TypeError, ValueError, RecursionError) as err:
         raise ModelLoadError(f"{full}: the configuration is not of JSON values: {err}") from err
     model = plain.get("model_cfg") if isinstance(plain, dict) else None
     if not isinstance(model, dict) or not all(isinstance(model.get(k), dict) for k in ("vision_cfg", "text_cfg")):
@@ -181,9 +174,13 @@ def checked_config(config: object, full: str) -> dict[str, Any]:
     preprocess = plain.get("preprocess_cfg") or {}
     if not isinstance(preprocess, dict):
         raise ModelLoadError(f"{full}: 'preprocess_cfg' of the configuration must map names to values")
-    forbidden = sorted(_RUNS_CODE & set(_keys(plain)))
-    if forbidden:
-        raise ModelLoadError(f"{full}: the configuration asks to run code ({forbidden[0]!r}), which is never done")
+    refuse_code(plain, f"{full}: the configuration")
+    backbone = model["vision_cfg"].get("timm_model_name")
+    if backbone is not None and (not isinstance(backbone, str) or ":" in backbone):
+        raise ModelLoadError(
+            f"{full}: the configuration's timm_model_name, {backbone!r}, must be an architecture of timm; names that "
+            f"lead elsewhere (hf-hub:, local-dir:) are not followed"
+        )
     return {"model_cfg": model, "preprocess_cfg": preprocess}
 
 
@@ -195,14 +192,3 @@ def cached_file(open_clip: Any, repository: str, *files: str) -> Path | None:
         except OSError:  # not there
             continue
     return None
-
-
-def ahead(repository: str) -> str:
-    """How to fetch a repository on a machine with a network."""
-    return f"`hf download {repository}` (with `--local-dir FOLDER`, give it as 'open_clip:FOLDER')"
-
-
-def _keys(value: object) -> list[str]:
-    if isinstance(value, dict):
-        return [*value, *(k for v in value.values() for k in _keys(v))]
-    return [k for v in value for k in _keys(v)] if isinstance(value, list) else []

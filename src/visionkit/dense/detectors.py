@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
-import re
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -15,9 +10,11 @@ from typing import TYPE_CHECKING, Any, Final
 from ..errors import CapabilityError, ModelLoadError
 from ..extras import require
 from ..models.catalog import CATALOG
+from ..models.configs import check_weight_maps, read_config
 from ..models.forms import inference
 from ..models.protocols import Boxes
-from ..models.snapshots import model_folder
+from ..models.quiet import no_bars
+from ..models.snapshots import model_folder, whole_weights
 from ..pipeline import Batch, choose_device, compute_dtype
 from .processors import prove, read_preprocess
 
@@ -27,9 +24,8 @@ if TYPE_CHECKING:
 
     from ..pipeline import Preprocess
 
-_PATTERNS: Final = ("config.json", "preprocessor_config.json", "*.safetensors", "*.safetensors.index.json")
-_CODE: Final = re.compile(r"auto_map|trust_remote_code|custom_pipelines|_?attn_implementation.*")
-"""Keys of a configuration that make transformers run or fetch code (CVE-2026-4372, CVE-2026-5241)."""
+_CONFIGS: Final = ("config.json", "preprocessor_config.json")
+_PATTERNS: Final = (*_CONFIGS, "*.safetensors", "*.safetensors.index.json")
 
 
 class TransformersDetector:
@@ -114,7 +110,9 @@ def load(
     compute_dtype(chosen, speed)  # refuses a speed that is none before anything is fetched
     full_name = f"transformers:{name}{f'@{revision}' if revision else ''}"
     megabytes = next((e.megabytes for e in CATALOG if e.name == f"transformers:{name}"), None)
-    folder = model_folder(name, prefix="transformers", revision=revision, patterns=_PATTERNS, megabytes=megabytes)
+    folder = model_folder(
+        name, prefix="transformers", revision=revision, patterns=_PATTERNS, whole=_is_whole, megabytes=megabytes
+    )
     _check_folder(folder, full_name)
     processor = _from_folder("AutoImageProcessor", folder, full_name)
     if not hasattr(processor, "post_process_object_detection"):
@@ -131,6 +129,7 @@ def load(
     )
     _check_complete(loading, full_name)
     _check_scores(module.config, processor, full_name)
+    _check_ids(module.config.id2label, full_name)
     return TransformersDetector(
         module,
         processor,
@@ -152,75 +151,39 @@ def unique_labels(id2label: dict[int, str]) -> tuple[str, ...]:
     return tuple(f"{n} ({i})" if n in repeated else n for i, n in zip(sorted(id2label), names, strict=True))
 
 
+def _is_whole(folder: Path) -> bool:
+    return all((folder / file).exists() for file in _CONFIGS) and whole_weights(folder)
+
+
 def _check_folder(folder: Path, name: str) -> None:
     """Reads the configurations before transformers does, and refuses what is no detector or would run code."""
-    kind = _read(folder, "config.json", name).get("model_type")
+    kind = read_config(folder / "config.json", name).get("model_type")
     known = require("transformers.models.auto.modeling_auto").MODEL_FOR_OBJECT_DETECTION_MAPPING_NAMES
-    if kind not in known:
+    if not isinstance(kind, str) or kind not in known:
         raise CapabilityError(
             f"{name} cannot detect: its model_type is {kind!r}, and the object detectors of fixed classes are "
             f"{', '.join(sorted(known))}"
         )
-    _read(folder, "preprocessor_config.json", name)
+    read_config(folder / "preprocessor_config.json", name)
+    if (folder / "adapter_config.json").exists():  # transformers would follow it to a model that was not checked
+        raise ModelLoadError(f"{name}: the folder {folder} holds an adapter of another model; merge it into that first")
     if not any(folder.glob("*.safetensors")):
         raise ModelLoadError(
             f"{name}: the folder {folder} has no weights as safetensors, the only form that is loaded; "
             f"convert them with model.save_pretrained(folder)"
         )
-
-
-def _read(folder: Path, file: str, name: str) -> dict[str, Any]:
-    path = folder / file
-    try:
-        fields = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError as err:
-        raise ModelLoadError(
-            f"{name}: the folder {folder} has no {file}; is it a model saved by transformers?"
-        ) from err
-    except ValueError as err:
-        raise ModelLoadError(f"{name}: {path} is no JSON: {err}") from err
-    if not isinstance(fields, dict):
-        raise ModelLoadError(f"{name}: {path} is no JSON object")
-    bad = next((key for key in _keys(fields) if _CODE.fullmatch(key)), None)
-    if bad is not None:
-        raise ModelLoadError(f"{name}: {file} has the key {bad!r}, which makes transformers run other code; remove it")
-    return fields
-
-
-def _keys(value: object) -> Iterator[str]:
-    """All keys of a JSON value, at every depth."""
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            yield key
-            yield from _keys(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _keys(inner)
+    check_weight_maps(folder, name)
 
 
 def _from_folder(auto_class: str, folder: Path, name: str, **options: Any) -> Any:
     """One of transformers' `from_pretrained`, offline, without remote code, its many errors mapped to ours."""
     try:
         auto = getattr(require("transformers"), auto_class)
-        with _no_bar():
+        with no_bars(require("transformers.utils.logging")):
             return auto.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False, **options)
     except Exception as err:  # OSError, ValueError, KeyError, RuntimeError, safetensors' own, …
         first = next(iter(str(err).strip().splitlines()), "")
         raise ModelLoadError(f"{name}: transformers cannot load {folder}: {type(err).__name__}: {first}") from err
-
-
-@contextmanager
-def _no_bar() -> Iterator[None]:
-    """Without transformers' bar over the weights, which takes a blink; who has set the hub's variable decides."""
-    logging = require("transformers.utils.logging")
-    if not logging.is_progress_bar_enabled() or "HF_HUB_DISABLE_PROGRESS_BARS" in os.environ:
-        yield
-        return
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.enable_progress_bar()
 
 
 def _check_complete(loading: dict[str, Any], name: str) -> None:
@@ -237,4 +200,15 @@ def _check_scores(config: Any, processor: Any, name: str) -> None:
         raise ModelLoadError(
             f"{name}: its configuration says use_focal_loss=False, for which transformers' scores are wrong: the "
             f"softmax runs over the pictures of the batch (huggingface/transformers#32578)"
+        )
+
+
+def _check_ids(id2label: dict[int, str], name: str) -> None:
+    """Refuses names that do not fit the outputs: the network counts its classes from 0."""
+    ids = sorted(id2label)
+    if ids != list(range(len(ids))):
+        odd = next(i for i, (found, wanted) in enumerate(zip(ids, range(len(ids)), strict=True)) if found != wanted)
+        raise ModelLoadError(
+            f"{name}: its configuration's id2label must name the ids 0 to {len(ids) - 1}, each once, as the network "
+            f"counts its classes; it has {ids[odd]} in place of {odd}"
         )

@@ -7,11 +7,13 @@ import math
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 import torch
 
-from ..errors import CapabilityError, InputError, ModelLoadError
+from ..errors import CapabilityError, InputError, ModelError, ModelLoadError
 from ..extras import require
 from ..images import Picture, load_image
+from ..models.quiet import no_bars
 from ..models.steps import step_done
 from ..pipeline import choose_device, compute_dtype, full_precision
 from .sources import find_pipeline
@@ -54,9 +56,10 @@ def load(
     dtype = compute_dtype(place, speed)
     folder, commit = find_pipeline(name, revision)
     try:
-        pipeline = diffusers.DiffusionPipeline.from_pretrained(
-            str(folder), dtype=dtype, use_safetensors=True, local_files_only=True
-        )
+        with no_bars(require("diffusers.utils.logging"), require("transformers.utils.logging")):
+            pipeline = diffusers.DiffusionPipeline.from_pretrained(
+                str(folder), dtype=dtype, use_safetensors=True, local_files_only=True
+            )
     except Exception as err:  # diffusers, transformers and safetensors raise a dozen kinds for broken files
         raise ModelLoadError(f"{folder} cannot be loaded as a diffusers pipeline: {type(err).__name__}: {err}") from err
     pipeline.set_progress_bar_config(disable=True)  # its own would show for each picture
@@ -146,7 +149,24 @@ class DiffusersGenerator:
         size_wh: tuple[int, int] | None,
         seed: int,
     ) -> tuple[Picture, dict[str, Any]]:
-        """One picture, to the bit what the pipeline itself gives, and the settings used, its defaults filled in."""
+        """One picture, to the bit what the pipeline itself gives.
+
+        Args:
+            prompt: what to make.
+            negative_prompt: what to avoid; None here and below: the pipeline's default.
+            steps: of denoising, at least 1.
+            guidance_scale: how strictly the prompt is followed, at least 0.
+            size_wh: in pixels, multiples of `size_multiple`.
+            seed: of the noise, from 0 to 2⁶³ − 1.
+
+        Returns:
+            The picture, and the settings used, with the pipeline's defaults filled in.
+
+        Raises:
+            InputError: an option that this pipeline lacks, or a value that it refuses.
+            ModelError: numbers that are none came out.
+            CapabilityError: no picture came out.
+        """
         self.check_settings(
             negative_prompt=negative_prompt, steps=steps, guidance_scale=guidance_scale, size_wh=size_wh
         )
@@ -163,17 +183,20 @@ class DiffusersGenerator:
         arguments: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         if "callback_on_step_end" in self._taken:
             arguments["callback_on_step_end"] = _tell_step
+        if "output_type" in self._taken:
+            arguments["output_type"] = "np"  # as 8 bits, a number that is none would be black
         answer = self._call(prompt, arguments)
-        picture = load_image(answer.images[0])
+        picture = self._picture(answer.images[0])
         flags = getattr(answer, "nsfw_content_detected", None)
+        options = {"negative_prompt": negative_prompt, "steps": steps, "guidance_scale": guidance_scale}
+        used = {o: self._default(o) if value is None else value for o, value in options.items()}
+        used |= {"size_wh": picture.size, "seed": seed, "blocked": bool(flags and flags[0])}
+        return picture, {**used, **self._settings()}
+
+    def _settings(self) -> dict[str, Any]:
+        """What a recipe says of the model itself, whatever it is asked for."""
         scheduler = getattr(self.pipeline, "scheduler", None)
-        return picture, {
-            "negative_prompt": negative_prompt if negative_prompt is not None else self._default("negative_prompt"),
-            "steps": steps if steps is not None else self._default("steps"),
-            "guidance_scale": guidance_scale if guidance_scale is not None else self._default("guidance_scale"),
-            "size_wh": picture.size,
-            "seed": seed,
-            "blocked": bool(flags and flags[0]),
+        return {
             "pipeline": self._kind,
             "scheduler": type(scheduler).__name__ if scheduler is not None else None,
             "commit": self.commit,
@@ -181,6 +204,14 @@ class DiffusersGenerator:
             "speed": self.speed,
             "versions": {"torch": str(torch.__version__), "diffusers": str(require("diffusers").__version__)},
         }
+
+    def _picture(self, image: Any) -> Picture:
+        if isinstance(image, np.ndarray) and not np.isfinite(image).all():
+            raise ModelError(
+                f"{self.name} ({self._kind}) made a picture of numbers that are none (NaN or infinite): its weights "
+                f"are damaged, or overflow in half precision, which speed='exact' avoids"
+            )
+        return load_image(image)
 
     def _call(self, prompt: str, arguments: dict[str, Any]) -> Any:
         try:

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import inspect
-import json
 import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from ..errors import CapabilityError, ModelLoadError, ModelNotFoundError
+from ..errors import CapabilityError, ModelLoadError
 from ..extras import require
-from ..models.hub import fetching, offline_variable, repository_files
+from ..models.configs import check_weight_maps, read_config, refuse_code
+from ..models.hub import fetching_repository, offline_variable, repository_state
+from ..models.snapshots import check_repository, find_folder, remember, whole_tokenizer, whole_weights
 
 INDEX: Final = "model_index.json"
 _LIBRARIES: Final = ("diffusers", "transformers")
-_CODE_KEYS: Final = ("auto_map", "custom_pipelines", "custom_pipeline", "trust_remote_code")
 _OTHER_TASKS: Final = ("strength", "mask_image", "num_frames", "video", "audio_length_in_s")
 """Parameters of pipelines that change pictures, or make videos or sound."""
 
-_REPOSITORY: Final = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 
 
@@ -36,18 +35,13 @@ def find_pipeline(name: str, revision: str | None) -> tuple[Path, str | None]:
         ModelLoadError: it is no pipeline, or one that would run code of its own.
         CapabilityError: its pipeline does not make pictures from words alone.
     """
-    shown = f"diffusers:{name}" + (f"@{revision}" if revision else "")
-    folder = Path(f"{name}@{revision}" if revision and Path(f"{name}@{revision}").is_dir() else name)
-    if folder.is_dir():
-        if revision and folder == Path(name):
-            raise ModelLoadError(f"{shown}: a folder has no revisions; leave out @{revision}")
+    folder = find_folder(name, prefix="diffusers", revision=revision)
+    if folder is not None:
         check_folder(folder)
         return folder, None
-    if not _REPOSITORY.fullmatch(name):
-        raise ModelNotFoundError(
-            f"no model {shown!r}: there is no folder {name!r}, and a repository is named like 'owner/name'"
-        )
-    folder = _cached(name, revision) or _fetch(name, revision, shown)
+    shown = f"diffusers:{name}" + (f"@{revision}" if revision else "")
+    check_repository(name, shown)
+    folder = _cached(name, revision, shown) or _fetch(name, revision, shown)
     check_folder(folder)
     return folder, folder.name if _COMMIT.fullmatch(folder.name) else None
 
@@ -56,7 +50,7 @@ def check_folder(folder: Path) -> None:
     """Refuses a folder that is no text-to-image pipeline, or that would make a library run code of the folder's.
 
     Raises:
-        ModelLoadError: no index, a broken one, or one that names code.
+        ModelLoadError: no index, a broken one, one that names code, or weights that lie elsewhere.
         CapabilityError: the pipeline does something else.
     """
     if not (folder / INDEX).is_file():
@@ -64,14 +58,16 @@ def check_folder(folder: Path) -> None:
             f"{folder} is no diffusers pipeline: it has no {INDEX}; give a folder that save_pretrained wrote, "
             "or a repository name"
         )
-    check_index(_read_json(folder / INDEX), str(folder))
+    check_index(read_config(folder / INDEX, str(folder)), str(folder))
     for path in sorted(folder.glob("*/*config.json")):
-        _refuse_code_keys(_read_json(path), str(path))
+        read_config(path, str(folder))
+    for component in sorted(p for p in folder.iterdir() if p.is_dir()):
+        check_weight_maps(component, str(folder))
 
 
 def check_index(index: Mapping[str, Any], where: str) -> None:
     """The same for an index alone, before anything else of a repository is fetched."""
-    _refuse_code_keys(index, f"{where}/{INDEX}")
+    refuse_code(index, f"{where}/{INDEX}")
     for component, value in index.items():
         if isinstance(value, (list, tuple)) and component != "_class_name":
             _check_library(value[0] if value else None, f"the component {component!r}", where)
@@ -120,50 +116,49 @@ def _check_task(pipeline_class: type, where: str) -> None:
     )
 
 
-def _refuse_code_keys(settings: Mapping[str, Any], where: str) -> None:
-    for key in _CODE_KEYS:
-        if settings.get(key):
-            raise ModelLoadError(f"{where} has {key!r}, which switches on code that the folder brings; it is never run")
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as err:
-        raise ModelLoadError(f"{path} cannot be read as JSON: {err}") from err
-    if not isinstance(settings, dict):
-        raise ModelLoadError(f"{path} holds no settings, but a {type(settings).__name__}")
-    return settings
-
-
-def _cached(repository: str, revision: str | None) -> Path | None:
+def _cached(repository: str, revision: str | None, shown: str) -> Path | None:
     """The repository's folder if all of the pipeline is on this machine; then no network is asked."""
     with suppress(OSError, ValueError):  # the kinds for "not here, or not all of it"
         folder = require("diffusers").DiffusionPipeline.download(
             repository, revision=revision, use_safetensors=True, local_files_only=True
         )
-        return Path(folder) if (Path(folder) / INDEX).is_file() else None
+        return Path(folder) if _is_whole(Path(folder), shown) else None
     return None
+
+
+def _is_whole(folder: Path, shown: str) -> bool:
+    """Whether each component that the index names has its files: an interrupted download leaves a part."""
+    if not (folder / INDEX).is_file():
+        return False
+    index = read_config(folder / INDEX, shown)
+    named = [k for k, v in index.items() if isinstance(v, list) and v and v[0] is not None and k != "_class_name"]
+    return all(_is_component(folder / name) for name in named)
+
+
+def _is_component(folder: Path) -> bool:
+    """A network with weights, a tokenizer with its words, or what has settings only: schedulers, image processors."""
+    if (folder / "config.json").exists():
+        return whole_weights(folder)
+    if (folder / "tokenizer_config.json").exists():
+        return whole_tokenizer(folder)
+    return any(folder.glob("*config.json"))
 
 
 def _fetch(repository: str, revision: str | None, shown: str) -> Path:
     pipelines = require("diffusers").DiffusionPipeline
-    source = f"Hugging Face, repository {repository}"
-    ahead = f"hf download {repository}" + (f" --revision {revision}" if revision else "")
-    megabytes = None
+    state = None
     if not offline_variable():
         with suppress(Exception):  # of which there are many; the one that matters comes again below
-            megabytes = _size_in_megabytes(repository, revision)
-    with fetching(shown, source=source, ahead=ahead, megabytes=megabytes):
-        if megabytes is None:
-            _size_in_megabytes(repository, revision)  # says why the hub cannot be asked; diffusers says only OSError
-        check_index(pipelines.load_config(repository, revision=revision), repository)
-        return Path(pipelines.download(repository, revision=revision, use_safetensors=True))
-
-
-def _size_in_megabytes(repository: str, revision: str | None) -> float:
-    """About what a download takes."""
-    return _weights(repository_files(repository, revision)) / 1e6
+            state = repository_state(repository, revision)
+    megabytes = _weights(state[1]) / 1e6 if state else None
+    with fetching_repository(shown, repository, revision=revision, megabytes=megabytes):
+        # all at the one commit that is checked: a branch may move in between. When the hub cannot be asked, this
+        # says why; diffusers says only OSError
+        commit = (state or repository_state(repository, revision))[0]
+        check_index(pipelines.load_config(repository, revision=commit), repository)
+        folder = Path(pipelines.download(repository, revision=commit, use_safetensors=True))
+    remember(folder, revision)
+    return folder
 
 
 def _weights(files: Iterable[tuple[str, int]]) -> int:

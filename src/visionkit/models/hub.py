@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ..errors import ModelNotFoundError, VisionkitError
+from ..errors import ModelLoadError, ModelNotFoundError, VisionkitError
 from ..log import log
 
 _OFFLINE = ("VISIONKIT_OFFLINE", "HF_HUB_OFFLINE")
@@ -33,6 +33,7 @@ def fetching(
 
     Raises:
         ModelNotFoundError: downloads are forbidden, or the download failed.
+        ModelLoadError: what is cached is damaged.
     """
     size = f" ({megabytes:.0f} MB)" if megabytes else ""
     variable = offline_variable()
@@ -51,11 +52,40 @@ def fetching(
         raise
     except Exception as err:  # every library's hub code raises its own kinds, down to the sockets'
         if cached:
-            raise
+            raise ModelLoadError(
+                f"{name} is on this machine, but cannot be loaded ({type(err).__name__}): delete what is cached of it "
+                f"and fetch it again: {ahead}"
+            ) from err
         raise ModelNotFoundError(
             f"{name} could not be fetched{size} from {source} ({type(err).__name__}); "
             f"fetch it ahead: {ahead}; or give a local folder"
         ) from err
+
+
+@contextmanager
+def fetching_repository(
+    name: str,
+    repository: str,
+    *,
+    revision: str | None = None,
+    megabytes: float | None = None,
+    hint: str = "",
+) -> Iterator[None]:
+    """`fetching` for a repository at Hugging Face.
+
+    Args:
+        name: what is fetched, for messages.
+        repository: as `owner/name`.
+        revision: a branch, tag or commit of it.
+        megabytes: its size, where it is known.
+        hint: what else to say of how to fetch it ahead.
+
+    Raises:
+        ModelNotFoundError: downloads are forbidden, or the download failed.
+    """
+    ahead = f"hf download {repository}{f' --revision {revision}' if revision else ''}{hint}"
+    with fetching(name, source=f"Hugging Face, repository {repository}", ahead=ahead, megabytes=megabytes):
+        yield
 
 
 def is_cached(repository: str, file: str) -> bool:
@@ -65,8 +95,8 @@ def is_cached(repository: str, file: str) -> bool:
     return isinstance(try_to_load_from_cache(repository, file), str)
 
 
-def repository_files(repository: str, revision: str | None = None) -> list[tuple[str, int]]:
-    """The files of a repository at Hugging Face with their sizes in bytes, asked of the hub.
+def repository_state(repository: str, revision: str | None = None) -> tuple[str, list[tuple[str, int]]]:
+    """What a branch or tag at Hugging Face is now: its commit, and its files with their sizes in bytes.
 
     Raises:
         Exception: whatever kind the hub's client or the sockets below it raise; call it within `fetching`.
@@ -74,4 +104,6 @@ def repository_files(repository: str, revision: str | None = None) -> list[tuple
     from huggingface_hub import model_info  # here: many names need no hub
 
     info = model_info(repository, revision=revision, files_metadata=True, timeout=10)
-    return [(file.rfilename, file.size or 0) for file in info.siblings or ()]
+    if not info.sha:
+        raise ValueError(f"the hub names no commit of {repository}")
+    return info.sha, [(file.rfilename, file.size or 0) for file in info.siblings or ()]

@@ -97,13 +97,17 @@ class Recipe(BaseModel):
             ) from err
 
     def arguments(self) -> dict[str, Any]:
-        """The keyword arguments with which `vk.generate` makes this picture again, on the same kind of device."""
+        """The keyword arguments with which `vk.generate` makes this picture again, on the same kind of device.
+
+        A repository's branch may have moved since: the model is named with the commit, where there is one.
+        """
         said = {
             name: getattr(self, name)
             for name in ("negative_prompt", "steps", "guidance_scale", "size_wh", "device", "speed")
             if getattr(self, name) is not None
         }
-        return {"prompt": self.prompt, "model": self.model, "seed": self.seed, **said}
+        model = f"{self.model.partition('@')[0]}@{self.commit}" if self.commit else self.model
+        return {"prompt": self.prompt, "model": model, "seed": self.seed, **said}
 
     def __repr__(self) -> str:
         width, height = self.size_wh
