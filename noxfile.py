@@ -97,8 +97,9 @@ def package(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", requires=["development"])
 def bench(session: nox.Session) -> None:
-    """Measure what importing and a first command cost."""
+    """Measure what importing and a first command cost, and how fast files become batches."""
     _python(session, "benchmarks/imports.py", *session.posargs)
+    _python(session, "benchmarks/loading.py", *session.posargs)
 
 
 def _group(name: str) -> tuple[str, ...]:

@@ -48,6 +48,7 @@ def fit_pixels(pixels: Tensor, preprocess: Preprocess, image_wh: tuple[int, int]
         rows, resized_height, top = _middle(height, resized_wh[1], top, preprocess.size_wh[1])
         pixels, resized_wh = pixels[:, rows, columns], (resized_width, resized_height)
         height, width = pixels.shape[1:]
+        image_wh = None  # such a picture would have too many pixels to be decoded smaller
     if resized_wh != (width, height):
         mode = _MODES[preprocess.interpolation]
         through_float = mode == "bilinear" and not _fast_uint8()
