@@ -14,6 +14,7 @@ from PIL import Image
 import visionkit as vk
 from support.results import HOSTILE, every_result
 from visionkit.errors import SourceError
+from visionkit.images.thumbnails import picture_uri
 from visionkit.results import Answer, Classification, Detections, Embeddings
 
 VOID = {"img", "br"}
@@ -95,7 +96,7 @@ def test_nothing_is_read_but_files_of_this_machine(tmp_path, monkeypatch):
         "https://127.0.0.1:9/cat.png",
         "//machine/share/cat.png",
         "\\\\machine\\share\\cat.png",
-        "data:image/gif;base64,R0lGODlhAQABAAAAACwAAAAAAQABAAA=",
+        picture_uri(Image.new("RGB", (8, 8)), 8),
         "",
         ".",
         "\0",
