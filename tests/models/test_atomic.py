@@ -171,10 +171,10 @@ while True:
 
 @pytest.mark.slow
 def test_killed_at_random_moments(tmp_path):
-    """Thirty saves that are killed: a whole model is always there, and the last save sweeps what they left."""
+    """Twelve saves that are killed: a whole model is always there, and the last save sweeps what they left."""
     folder = vk.save_model(named("a"), tmp_path / "model")
     chance = random.Random(0)  # noqa: S311 - moments, no secrets
-    for _ in range(30):
+    for _ in range(12):
         command = [sys.executable, "-c", SAVER, str(folder), str(Path(__file__).parent)]
         saver = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert saver.stdout.readline() == "ready\n"

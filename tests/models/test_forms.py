@@ -66,6 +66,8 @@ def test_every_speed_answers_as_exact_does(name, speed, photos, tiny_folder, bfl
         return model
 
     exact, model = load("exact"), load(speed)
+    if "lite0" in name and speed == "fast":  # emulated bfloat16 takes seconds for a picture: two of the four
+        photos = photos[1:3]
     batch = next(vk.Batches(photos, exact.preprocess, device="cpu", speed="exact"))
     theirs, ours = exact.image_features(batch), model.image_features(batch)
     cosine = torch.cosine_similarity(theirs, ours).min()
