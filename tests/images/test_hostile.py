@@ -302,7 +302,7 @@ def test_the_process_is_left_as_it_was(tmp_path, noise):
 
 
 def test_mutants_are_pictures_or_errors_of_ours(noise):
-    """A few hundred; the thousands are another session's."""
+    """A few hundred; a longer run is a matter of its own."""
     rng = random.Random(16)  # noqa: S311 - no secret
     small = noise[:9, :12]
     with warnings.catch_warnings():

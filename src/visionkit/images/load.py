@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+from contextlib import nullcontext
 from typing import Final
 
 import numpy as np
@@ -24,6 +26,9 @@ _TURNS: Final = {  # EXIF orientation → what turns the picture upright
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+
+
+_unread = threading.Lock()
 
 
 def load_image(
@@ -83,7 +88,9 @@ def _load(source: Source, name: str, background: tuple[int, ...], max_pixels: in
     if isinstance(source, Image.Image):
         check_size(source.size, name, max_pixels)
         check_memory(source.size, source.format, source.mode, name, max_pixels)
-        return finish(source, name, background)
+        unread = getattr(source, "fp", None) is not None
+        with _unread if unread else nullcontext():  # two threads cannot read one open file
+            return finish(source, name, background)
     return finish(decode_bytes(bytes_of(source, name, allow_private=allow_private), name, max_pixels), name, background)
 
 

@@ -225,6 +225,8 @@ def _emptied(architecture: dict[str, Any], model: Savable) -> nn.Module | None:
 
 def may_become_model(folder: Path) -> bool:
     """Whether a model may be saved there: nothing is there, an empty folder, or an older saved model."""
+    if folder.resolve() == Path.cwd():  # what stands there cannot be replaced under its own feet
+        return False
     if not folder.exists():
         return not folder.is_symlink()
     return folder.is_dir() and ((folder / SETTINGS_FILE).is_file() or not any(folder.iterdir()))
