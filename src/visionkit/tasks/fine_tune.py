@@ -72,10 +72,11 @@ def fine_tune(
     embedder = resolve(model, "embed", default=DEFAULT_MODEL, device=device, speed=speed, load=load_model)
     if not isinstance(embedder, ImageEmbedder):
         raise CapabilityError(f"{embedder.name} does not embed pictures")
-    if out is not None and not isinstance(embedder, Savable):
-        raise CapabilityError(
-            f"a head over {embedder.name} cannot be saved: that model has no module and architecture()"
-        )
+    if out is not None:
+        if not isinstance(embedder, Savable):
+            problem = "that model has no module and architecture()"
+            raise CapabilityError(f"a head over {embedder.name} cannot be saved: {problem}")
+        embedder.architecture()  # says no now, not after the training
     if embedder is model:
         embedder = copy.deepcopy(embedder)
     folder = prepare_out(out)
