@@ -153,8 +153,9 @@ def test_memory_stays_flat_over_20_000_pictures(tmp_path, photos):
 
 
 ENDLESS = """
-import itertools, sys, threading
+import itertools, signal, sys, threading
 from visionkit.pipeline import Batches, Preprocess
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job inherits an ignored one
 try:
     for number, batch in enumerate(Batches(itertools.cycle(sys.argv[1:]), Preprocess(size_wh=(64, 64)), device="cpu")):
         print(number, flush=True)
