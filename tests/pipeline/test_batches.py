@@ -295,3 +295,11 @@ def test_calls_from_several_threads_leave_the_number_of_torch_threads(photos):
         assert seen == [3]
     finally:
         torch.set_num_threads(before)
+
+
+def test_batches_within_inference_mode(photos):
+    spec = Preprocess(size_wh=(8, 8))
+    with torch.inference_mode():
+        inside = [batch.pixels.clone() for batch in Batches([photos[1]] * 3, spec, batch_size=2, device="cpu")]
+    outside = [batch.pixels for batch in Batches([photos[1]] * 3, spec, batch_size=2, device="cpu")]
+    assert all(torch.equal(a, b) for a, b in zip(inside, outside, strict=True))

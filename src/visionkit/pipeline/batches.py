@@ -163,12 +163,13 @@ class _Plan:
 
     def _begin(self, items: list[_Item], decoders: _Decoders) -> _Chunk:
         width, height = self.preprocess.size_wh
-        pixels = torch.empty(
-            (len(items), 3, height, width),
-            dtype=torch.uint8,
-            memory_format=torch.channels_last,
-            pin_memory=self.device.type == "cuda",  # so that the copy need not be waited for
-        )
+        with torch.inference_mode(mode=False):  # threads outside the caller's inference mode write into it
+            pixels = torch.empty(
+                (len(items), 3, height, width),
+                dtype=torch.uint8,
+                memory_format=torch.channels_last,
+                pin_memory=self.device.type == "cuda",  # so that the copy need not be waited for
+            )
         load = self._load
         return _Chunk(
             items, pixels, [decoders.submit(partial(load, item[1], pixels[i])) for i, item in enumerate(items)]
