@@ -30,11 +30,19 @@ class Examples:
 
 @dataclass(frozen=True)
 class Fitted:
-    """How a training went: see `TrainingRun`."""
+    """How a training went: see `TrainingRun`.
+
+    Attributes:
+        history, metrics, confusion: the run's.
+        logits: float32 (N, K) on the CPU: what the trained module says of the pictures set aside.
+        targets: of `Examples`, for those pictures, on the CPU.
+    """
 
     history: tuple[EpochRecord, ...]
     metrics: dict[str, float]
     confusion: tuple[tuple[int, ...], ...]
+    logits: Tensor
+    targets: Tensor
 
 
 def fit(
@@ -54,6 +62,7 @@ def fit(
     """
     history: list[EpochRecord] = []
     answers: list[int] = []
+    logits = torch.zeros((0, classes))
     truth = check.targets.tolist()
     with bar(settings.epochs, progress, unit="epoch") as shown:
         started = time.monotonic()
@@ -73,7 +82,8 @@ def fit(
             shown.set_postfix(loss=f"{loss:.3f}", accuracy=f"{record.accuracy:.1%}", refresh=False)
             shown.update()
     figures = {"accuracy": history[-1].accuracy, "validation_images": float(len(truth))}
-    return Fitted(tuple(history), figures, metrics.confusion(truth, answers, classes))
+    confusion = metrics.confusion(truth, answers, classes)
+    return Fitted(tuple(history), figures, confusion, logits.cpu(), check.targets.cpu())
 
 
 @contextmanager

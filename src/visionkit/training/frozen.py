@@ -22,11 +22,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Headed:
-    """A model with its new head and how the training went."""
+    """A model with its new head and how the training went; `learn` and `check`: the pictures that could be loaded."""
 
     model: HeadClassifier
     fitted: Fitted
     failures: tuple[Failure, ...]
+    learn: Labelled
+    check: Labelled
 
 
 def train_head(
@@ -42,6 +44,7 @@ def train_head(
     classes = learn.classes
     features, targets, failures = _features(embedder, learn, classes)
     check_features, check_targets, check_failures = _features(embedder, check, classes)
+    learn, check = learn.without(f.index for f in failures), check.without(f.index for f in check_failures)
     mean, std = features.mean(0), features.std(0, correction=0).clamp_min(1e-6)
     with seeded(settings.seed, embedder.device):
         head = nn.Linear(features.shape[1], len(classes)).to(embedder.device)
@@ -59,7 +62,8 @@ def train_head(
     with torch.no_grad():
         head.weight.div_(std)
         head.bias.sub_(head.weight @ mean)
-    return Headed(HeadClassifier(embedder, head, classes), fitted, (*failures, *check_failures))
+    model = HeadClassifier(embedder, head, classes)
+    return Headed(model, fitted, (*failures, *check_failures), learn, check)
 
 
 def _features(
@@ -81,5 +85,4 @@ def _features(
                 targets.extend(position[data.labels[i]] for i in batch.indices)
     if not parts:
         raise TrainingError(f"none of the pictures could be loaded; the first: {failures[0]}")
-    data.without(failure.index for failure in failures)
     return torch.cat(parts), torch.tensor(targets, dtype=torch.int64, device=embedder.device), tuple(failures)

@@ -31,11 +31,13 @@ DEFAULT_SIZE_WH: Final = (224, 224)
 
 @dataclass(frozen=True)
 class Trained:
-    """A model and how its training went."""
+    """A model and how its training went; `learn` and `check` are the pictures that could be loaded."""
 
     model: ModuleClassifier
     fitted: Fitted
     failures: tuple[Failure, ...]
+    learn: Labelled
+    check: Labelled
 
 
 def train_network(
@@ -87,7 +89,7 @@ def train_network(
         speed="default",
         built_by=built_by,
     )
-    return Trained(trained, fitted, (*failures, *check_failures))
+    return Trained(trained, fitted, (*failures, *check_failures), learn, check)
 
 
 def _normalised(pixels: Tensor, preprocess: Preprocess) -> Tensor:
