@@ -118,7 +118,17 @@ def load_saved(
     model.preprocess = Preprocess.from_dict(settings["preprocess"])
     if settings["labels"] is not None:
         model.labels = check_labels(settings["labels"])
+    _set_temperature(model, settings.get("temperature", 1.0), folder)
     return model
+
+
+def _set_temperature(model: Any, temperature: Any, folder: Path) -> None:
+    if isinstance(temperature, bool) or not isinstance(temperature, (int, float)) or not 1e-6 < temperature < 1e6:
+        raise ModelLoadError(f"{folder / SETTINGS_FILE}: the temperature {temperature!r:.80} is none")
+    if hasattr(model, "temperature"):
+        model.temperature = float(temperature)
+    elif temperature != 1.0:
+        raise ModelLoadError(f"{folder / SETTINGS_FILE} has a temperature, which {model.name} does not apply")
 
 
 def rebuild(
@@ -160,6 +170,7 @@ def _write_folder(model: Savable, folder: Path, training: dict[str, Any] | None,
         "architecture": model.architecture(),
         "labels": list(model.labels) if isinstance(model, Classifier) else None,
         "preprocess": model.preprocess.to_dict(),
+        "temperature": float(getattr(model, "temperature", 1.0)),
         "training": training,
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
         "versions": {package: version(package) for package in ("torch", "numpy", "pillow")},

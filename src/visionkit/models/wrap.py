@@ -106,14 +106,17 @@ class ModuleClassifier(ModuleEmbedder):
 
     Attributes:
         labels: (K,) names, in the order of the module's output.
+        temperature: what the module's output is divided by, so that probabilities are as right as they say.
     """
+
+    temperature = 1.0
 
     def __init__(self, module: nn.Module, *, labels: Sequence[str], **settings: Any) -> None:
         super().__init__(module, **settings)
         self.labels = check_labels(labels)
 
     def class_logits(self, batch: Batch) -> Tensor:
-        """The module's output, float32 (N, K).
+        """The module's output over the temperature, float32 (N, K).
 
         Raises:
             ModelLoadError: the module does not give one number for each label.
@@ -124,7 +127,7 @@ class ModuleClassifier(ModuleEmbedder):
             raise ModelLoadError(
                 f"{self.name} gives {got} for {len(batch)} pictures, but there are {len(self.labels)} labels"
             )
-        return logits.float()
+        return logits.float() / self.temperature
 
 
 def _as_vectors(features: Any, name: str) -> Tensor:

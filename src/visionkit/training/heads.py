@@ -27,8 +27,11 @@ class HeadClassifier:
         embedder: gives the features.
         head: features (N, D) → logits (N, K), float32.
         labels: (K,) names.
+        temperature: what the head's output is divided by, so that probabilities are as right as they say.
         preprocess, device, speed: the embedder's.
     """
+
+    temperature = 1.0
 
     def __init__(self, embedder: ImageEmbedder, head: nn.Linear, labels: Sequence[str]) -> None:
         self.embedder = embedder
@@ -44,10 +47,10 @@ class HeadClassifier:
         return self.embedder.image_features(batch)
 
     def class_logits(self, batch: Batch) -> Tensor:
-        """Float32 (N, K)."""
+        """The head's output over the temperature, float32 (N, K)."""
         with torch.inference_mode():
             logits: Tensor = self.head(self.embedder.image_features(batch).float())
-        return logits
+        return logits / self.temperature
 
     @property
     def module(self) -> nn.Module:
