@@ -507,3 +507,11 @@ def test_names_and_tasks_import_neither_open_clip_nor_torch():
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
     assert find_backend("open_clip", "embed_texts").loader == "visionkit.clip.open_clip_models:load"
+
+
+def test_plain_features_are_the_features_and_gradients_flow(tiny, cat):
+    batch = next(vk.Batches([cat], tiny.preprocess, device="cpu"))
+    pixels = batch.pixels.clone().requires_grad_()
+    features = tiny.plain_features(pixels)
+    torch.testing.assert_close(features.detach(), tiny.image_features(batch).clone(), atol=1e-5, rtol=0)
+    assert torch.autograd.grad(features.sum(), pixels)[0].abs().sum() > 0

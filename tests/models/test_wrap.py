@@ -159,3 +159,14 @@ def test_nan_is_a_failure_not_an_answer(cat):
     with pytest.raises(vk.VisionkitError, match=r"Aside gives NaN for .*cat\.jpg"):
         vk.classify(cat, model=model)
     assert isinstance(vk.classify([cat], model=model, on_error="return")[0], vk.Failure)
+
+
+def test_plain_logits_are_the_answer_and_gradients_flow(cat):
+    model = vk.load_model("visionkit:efficientnet_lite0", device="cpu")
+    model.temperature = 2.0
+    batch = next(vk.Batches([cat], model.preprocess, device="cpu"))
+    pixels = batch.pixels.clone().requires_grad_()
+    logits = model.plain_logits(pixels)
+    torch.testing.assert_close(logits.detach(), model.class_logits(batch).clone(), atol=1e-4, rtol=0)
+    torch.testing.assert_close(model.plain_features(pixels).detach(), model.image_features(batch), atol=1e-4, rtol=0)
+    assert torch.autograd.grad(logits[0, 0], pixels)[0].abs().sum() > 0

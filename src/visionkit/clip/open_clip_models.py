@@ -78,6 +78,12 @@ class OpenClipModel:
             features: Tensor = self._form().run(_encode_image, batch.pixels)[0].float()
         return features
 
+    def plain_features(self, pixels: Tensor) -> Tensor:
+        """As `image_features`, for normalised float32 pixels, by the plain network itself: gradients flow."""
+        network: Any = self.module
+        features: Tensor = network.encode_image(pixels).float()
+        return features
+
     def text_features(self, texts: Sequence[str]) -> Tensor:
         """Float32 (N, D), of any length; the text tower's output. What exceeds the model's context is cut off.
 

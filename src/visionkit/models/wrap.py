@@ -70,6 +70,10 @@ class ModuleEmbedder:
             )
         return _as_vectors(features, self.name)
 
+    def plain_features(self, pixels: Tensor) -> Tensor:
+        """As `image_features`, for normalised float32 pixels, by the plain module itself: gradients flow."""
+        return _as_vectors(self._forward(self.module, self._tap, pixels)[1], self.name)
+
     def _run(self, batch: Batch) -> tuple[Any, Any]:
         with inference(self.device, self.speed):
             form = self._forms.of(self.module, self._tap, tuple(batch.pixels.shape[1:]), self._forward)
@@ -127,6 +131,11 @@ class ModuleClassifier(ModuleEmbedder):
             raise ModelLoadError(
                 f"{self.name} gives {got} for {len(batch)} pictures, but there are {len(self.labels)} labels"
             )
+        return logits.float() / self.temperature
+
+    def plain_logits(self, pixels: Tensor) -> Tensor:
+        """As `class_logits`, for normalised float32 pixels, by the plain module itself: gradients flow."""
+        logits: Tensor = self._forward(self.module, self._tap, pixels)[0]
         return logits.float() / self.temperature
 
 

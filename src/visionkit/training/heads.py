@@ -52,6 +52,18 @@ class HeadClassifier:
             logits: Tensor = self.head(self.embedder.image_features(batch).float())
         return logits / self.temperature
 
+    def plain_logits(self, pixels: Tensor) -> Tensor:
+        """As `class_logits`, for normalised float32 pixels, by the plain modules themselves: gradients flow.
+
+        Raises:
+            CapabilityError: the embedder's module cannot be run so.
+        """
+        embedder: Any = self.embedder
+        if not hasattr(embedder, "plain_features"):
+            raise CapabilityError(f"{embedder.name} cannot be looked into: it has no plain_features()")
+        logits: Tensor = self.head(embedder.plain_features(pixels))
+        return logits / self.temperature
+
     @property
     def module(self) -> nn.Module:
         """Backbone and head as one module, for their weights."""
