@@ -1,5 +1,7 @@
 """What the forms of a network gain on a CPU, and what they keep: `python benchmarks/inference.py`.
 
+`--markdown docs/tables/inference.md` also writes the table of the documentation's page "Speed and fidelity".
+
 Each row is the whole forward pass of a batch of real photographs, through a model at one `speed=`; plain eager float32
 is the module called as torch calls it. The rows run in turn, so that a busy moment meets them all, and the median
 counts. Other work on the same cores lowers all figures: run it on an idle machine.
@@ -9,6 +11,7 @@ Exit code 1 when a bound is missed.
 from __future__ import annotations
 
 import argparse
+import platform
 import statistics
 import sys
 import time
@@ -65,8 +68,12 @@ def measure(rows: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def compare(name: str, speeds: Sequence[str], repeats: int) -> list[str]:
-    """Prints the table of one network; returns the bounds that it misses."""
+Row = tuple[str, str, float, float, float | None, float | None]
+"""Network, way, images a second, gain, cosine of the features, share of the same best labels."""
+
+
+def compare(name: str, speeds: Sequence[str], repeats: int) -> tuple[list[Row], list[str]]:
+    """Prints the table of one network; returns its rows, and the bounds that it misses."""
     torch.manual_seed(0)
     plain = vk.load_model(name, device="cpu", speed="exact", **MODELS[name])
     batch = photographs(plain.preprocess)
@@ -87,6 +94,7 @@ def compare(name: str, speeds: Sequence[str], repeats: int) -> list[str]:
     print(f"\n{name}, batch {BATCH}, median of {repeats}")
     print(f"{'':<22}{'images/s':>10}{'gain':>8}{'cosine':>10}{'top-1':>8}")
     print(f"{'plain eager float32':<22}{BATCH / seconds['plain eager float32']:>10.1f}{1:>8.2f}")
+    table: list[Row] = [(name, "plain eager float32", BATCH / seconds["plain eager float32"], 1.0, None, None)]
     missed = []
     logits, features = eager(), plain.image_features(batch)
     for speed, model in models.items():
@@ -94,13 +102,29 @@ def compare(name: str, speeds: Sequence[str], repeats: int) -> list[str]:
         cosine = float(torch.cosine_similarity(model.image_features(batch), features).min())
         same = agreement(model.class_logits(batch), logits)
         print(f"{speed:<22}{BATCH / seconds[speed]:>10.1f}{gain:>8.2f}{cosine:>10.6f}{same:>8.1%}")
+        table.append((name, f'`speed="{speed}"`', BATCH / seconds[speed], gain, cosine, same))
         bound = BOUNDS.get((name, speed))
         if bound is not None:
             print(f"{'':<22}at least {bound}: {'met' if gain >= bound else 'MISSED'}")
             missed += [f"{name} {speed} gains {gain:.2f}, the bound is {bound}"] if gain < bound else []
         if cosine < LEAST_COSINE.get(speed, 1 - 1e-6):
             missed.append(f"{name} {speed}: cosine {cosine:.6f}")
-    return missed
+    return table, missed
+
+
+def markdown(machine: str, table: Sequence[Row], notes: Sequence[str]) -> str:
+    """The table as the documentation includes it."""
+    lines = [
+        f"Measured on {machine}; batches of {BATCH}, medians.",
+        "",
+        "| network | way | images/s | times plain eager | cosine of the features | best label the same |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, way, rate, gain, cosine, same in table:
+        weights = "" if MODELS[name].get("pretrained", True) else ", random weights"
+        kept = "– | –" if cosine is None or same is None else f"{cosine:.6f} | {same:.0%}"
+        lines.append(f"| `{name}`{weights} | {way} | {rate:.1f} | {gain:.2f} | {kept} |")
+    return "\n".join([*lines, *(f"\n{note}" for note in notes), ""])
 
 
 def main() -> int:
@@ -108,15 +132,25 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=5, help="runs of each row; the median counts")
     parser.add_argument("--model", choices=list(MODELS), help="one network only")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write the documentation's table there")
+    parser.add_argument("--machine", default="", help="what the table calls the processor, as in 'AMD EPYC'")
     arguments = parser.parse_args()
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}")
+    notes = []
     speeds = ["exact", "default"]
     if has_bfloat16():
         speeds.append("fast")
     else:
         print("this processor has no bfloat16: speed='fast' is 'default' here, and its bound is not measured")
+        notes.append('This processor has no bfloat16: `speed="fast"` is `"default"` on it, and is not in the table.')
     names = [arguments.model] if arguments.model else list(MODELS)
-    missed = [line for name in names for line in compare(name, speeds, arguments.repeats)]
+    compared = [compare(name, speeds, arguments.repeats) for name in names]
+    missed = [line for _, lines in compared for line in lines]
+    if arguments.markdown:
+        machine = f"{torch.get_num_threads()} cores of {arguments.machine or platform.machine()}"
+        machine += f" ({torch.backends.cpu.get_cpu_capability()}), torch {torch.__version__.partition('+')[0]}"
+        table = [row for rows, _ in compared for row in rows]
+        arguments.markdown.write_text(markdown(machine, table, notes), encoding="utf-8")
     for line in missed:
         print(f"MISSED: {line}", file=sys.stderr)
     return 1 if missed else 0

@@ -2,6 +2,7 @@
 
 The files are made from scikit-image's photographs. All ways load the same files in turn, so that a busy moment meets
 them all; the median of each way's ratio to the reference in the same round counts. Every safety check is on.
+`--markdown docs/tables/loading.md` also writes the table of the documentation's page "Speed and fidelity".
 Exit code 1 when a bound is missed.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import platform
 import statistics
 import sys
 import tempfile
@@ -43,6 +45,7 @@ KINDS = {  # kind → size, file format, bounds of our speeds: times as fast as 
     "12 MP JPEG": ((4000, 3000), "JPEG", {"exact": 5.0, "default": 7.5}),
     "1024² PNG": ((1024, 1024), "PNG", {"exact": 4.0}),
 }
+REFERENCE = "open_clip's transform"
 PHOTOS = ("astronaut", "chelsea", "coffee", "rocket")
 
 reference = image_transform(224, is_train=False, mean=MEAN, std=STD)
@@ -106,7 +109,7 @@ def measure(paths: Sequence[Path], repeats: int) -> tuple[dict[str, list[float]]
     """Seconds of each way in each round, and what it gave."""
     loader: DataLoader[Tensor] = DataLoader(Files(paths), batch_size=BATCH, num_workers=2, persistent_workers=True)
     ways: dict[str, Callable[[Sequence[Path]], list[Tensor]]] = {
-        "open_clip's transform": open_clip_loop,
+        REFERENCE: open_clip_loop,
         "DataLoader, 2 workers": lambda _: list(loader),
         "transformers' processor": transformers_loop,
         "visionkit exact": ours("exact"),
@@ -124,11 +127,16 @@ def measure(paths: Sequence[Path], repeats: int) -> tuple[dict[str, list[float]]
     return times, given
 
 
-def report(kind: str, paths: Sequence[Path], repeats: int, bounds: dict[str, float]) -> list[str]:
-    """Prints one kind's table; the bounds that were missed."""
+Row = tuple[str, str, float, float, float, float]
+"""Kind of files, way, images a second, ratio to the reference, largest difference in levels, mean difference."""
+
+
+def report(kind: str, paths: Sequence[Path], repeats: int, bounds: dict[str, float]) -> tuple[list[Row], list[str]]:
+    """Prints one kind's table; its rows, and the bounds that were missed."""
     times, given = measure(paths, repeats)
-    base = times["open_clip's transform"]
-    truth = given["open_clip's transform"]
+    base = times[REFERENCE]
+    truth = given[REFERENCE]
+    table: list[Row] = []
     missed = []
     head = f"{kind}, {len(paths)} files"
     print(f"\n{head:<26}{'images/s':>9}{'ratio':>7}{'(range)':>14}{'max, levels':>13}{'mean':>9}")
@@ -136,7 +144,9 @@ def report(kind: str, paths: Sequence[Path], repeats: int, bounds: dict[str, flo
         ratios = [b / s for b, s in zip(base, seconds, strict=True)]
         ratio = statistics.median(ratios)
         difference = (given[name] - truth).abs()
-        line = f"{name:<26}{len(paths) / statistics.median(seconds):>9.0f}{ratio:>7.2f}"
+        rate = len(paths) / statistics.median(seconds)
+        table.append((kind, name, rate, ratio, float(difference.max()) / LEVEL, float(difference.mean())))
+        line = f"{name:<26}{rate:>9.0f}{ratio:>7.2f}"
         spread = f"{min(ratios):.1f}–{max(ratios):.1f}"
         line += f"{spread:>14}{difference.max() / LEVEL:>13.2f}{difference.mean():>9.4f}"
         speed = name.removeprefix("visionkit ")
@@ -149,7 +159,22 @@ def report(kind: str, paths: Sequence[Path], repeats: int, bounds: dict[str, flo
             verdicts.append((float(difference.mean()) <= MEAN_BOUND, f"mean {MEAN_BOUND}"))
         print(line, *(f"  {'met' if met else 'MISSED'}: {bound}" for met, bound in verdicts))
         missed += [f"{kind}, {name}: {bound}" for met, bound in verdicts if not met]
-    return missed
+    return table, missed
+
+
+def markdown(machine: str, table: Sequence[Row]) -> str:
+    """The table as the documentation includes it."""
+    lines = [
+        f"Measured on {machine}; batches of {BATCH}, medians.",
+        "",
+        "| files | way | images/s | times the reference | largest difference, levels | mean difference |",
+        "|---|---|---|---|---|---|",
+    ]
+    for kind, name, rate, ratio, most, mean in table:
+        way, _, speed = name.partition("visionkit ")
+        shown = f'visionkit, `speed="{speed}"`' if speed else way + " (the reference)" * (way == REFERENCE)
+        lines.append(f"| {kind} | {shown} | {rate:.0f} | {ratio:.2f} | {most:.2f} | {mean:.4f} |")
+    return "\n".join([*lines, ""])
 
 
 def main() -> int:
@@ -158,17 +183,27 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=5, help="rounds; the median counts")
     parser.add_argument("--files", type=int, default=128, help="small files; a quarter as many PNGs and 12 MP JPEGs")
     parser.add_argument("--kind", choices=KINDS, action="append", help="only these")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write the documentation's table there")
+    parser.add_argument("--machine", default="", help="what the table calls the processor, as in 'AMD EPYC'")
     options: Any = parser.parse_args()
     warnings.simplefilter("ignore")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     print(f"{cores} cores, {torch.get_num_threads()} torch threads, median of {options.repeats} rounds")
-    missed = []
+    table: list[Row] = []
+    missed: list[str] = []
     for kind, (size_wh, file_format, bounds) in KINDS.items():
         if options.kind and kind not in options.kind:
             continue
         with tempfile.TemporaryDirectory() as folder:
             count = options.files if size_wh[0] < 1000 else max(8, options.files // 4)
-            missed += report(kind, make_files(Path(folder), size_wh, file_format, count), options.repeats, bounds)
+            files = make_files(Path(folder), size_wh, file_format, count)
+            rows, lines = report(kind, files, options.repeats, bounds)
+            table += rows
+            missed += lines
+    if options.markdown:
+        machine = f"{cores} cores of {options.machine or platform.machine()}"
+        machine += f" ({torch.backends.cpu.get_cpu_capability()}), torch {torch.__version__.partition('+')[0]}"
+        options.markdown.write_text(markdown(machine, table), encoding="utf-8")
     for line in missed:
         print(f"MISSED: {line}", file=sys.stderr)
     return 1 if missed else 0
