@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
 
 from PIL.PngImagePlugin import PngInfo
 
+from ..atomic import write_file
 from ..errors import ImageDecodeError, InputError
 from .decode import open_bytes
 from .sources import Picture, describe, read_bytes
@@ -33,7 +33,7 @@ def write_png(picture: Picture, path: str | os.PathLike[str], texts: Mapping[str
     buffer = BytesIO()
     picture.save(buffer, "PNG", pnginfo=chunks)
     try:
-        _write_whole(target, buffer.getvalue())
+        write_file(target, buffer.getvalue())
     except OSError as err:
         raise InputError(f"cannot write {describe(target)}: {err.strerror or err}") from err
     return target
@@ -52,16 +52,3 @@ def read_png_text(path: str | os.PathLike[str], keyword: str) -> str | None:
             raise ImageDecodeError(f"{name} is a {image.format} file; only a PNG file carries such texts")
         text = image.info.get(keyword)  # what stands before the pixels, where write_png puts it
     return text if isinstance(text, str) else None
-
-
-def _write_whole(target: Path, data: bytes) -> None:
-    building = target.with_name(f".{target.name}.{secrets.token_hex(6)}.new")
-    try:
-        with building.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        building.replace(target)
-    except BaseException:
-        building.unlink(missing_ok=True)
-        raise

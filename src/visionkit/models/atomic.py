@@ -15,6 +15,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
+from ..atomic import sync_folder
+
 _AT_FDCWD: Final = -100
 _RENAME_EXCHANGE: Final = 2
 _UNABLE: Final = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP)
@@ -39,7 +41,7 @@ def replacing(target: Path) -> Iterator[Path]:
         building.mkdir()
         lock = _lock(building)
         yield building
-        _sync_folder(building)
+        sync_folder(building)
         _move_into_place(building, target)
     except OSError as err:
         told = f"{err.strerror or err}: {target} was not saved; what was there before is untouched"
@@ -48,19 +50,6 @@ def replacing(target: Path) -> Iterator[Path]:
         _discard(building)  # the older folder by now, when all went well
         if lock is not None:
             os.close(lock)
-
-
-def write_file(path: Path, data: bytes) -> None:
-    """Writes a new file to the disk itself: it is there after a power cut."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-    descriptor = os.open(path, flags, 0o666)
-    try:
-        rest = memoryview(data)
-        while rest:  # a disk may take less than it is given
-            rest = rest[os.write(descriptor, rest) :]
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def recover(target: Path) -> bool:
@@ -76,7 +65,7 @@ def recover(target: Path) -> bool:
 def _move_into_place(building: Path, target: Path) -> None:
     undo = _take_place(building, target)
     try:
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
     except OSError:
         undo()
         raise
@@ -156,16 +145,6 @@ def _sweep(target: Path) -> None:
             if lock is not None:
                 _discard(left)
                 os.close(lock)
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _discard(folder: Path) -> None:

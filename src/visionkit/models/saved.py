@@ -9,9 +9,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..atomic import write_new
 from ..errors import CapabilityError, InputError, ModelLoadError, SaveError, VisionkitError
 from ..pipeline import Preprocess
-from . import atomic
+from .atomic import replacing
 from .card import model_card
 from .folder import (
     ANSWERS_FILE,
@@ -85,7 +86,7 @@ def save_model(
     for name in extra_files or {}:
         if Path(name).name != name or name in ("", "..", *_OURS):
             raise InputError(f"extra_files has {name!r}: give the name of a file that visionkit does not write itself")
-    with atomic.replacing(target.resolve()) as building, at_rest(model):
+    with replacing(target.resolve()) as building, at_rest(model):
         _write_folder(model, building, training, extra_files or {})
     return target
 
@@ -161,9 +162,9 @@ def _write_folder(model: Savable, folder: Path, training: dict[str, Any] | None,
     """Writes all files, and proves them before the settings say so."""
     state = model.module.state_dict()
     weights = weights_bytes(state)
-    atomic.write_file(folder / WEIGHTS_FILE, weights)
+    write_new(folder / WEIGHTS_FILE, weights)
     for name, text in extra_files.items():
-        atomic.write_file(folder / name, text.encode())
+        write_new(folder / name, text.encode())
     answers = answers_of(model)
     settings: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
@@ -176,7 +177,7 @@ def _write_folder(model: Savable, folder: Path, training: dict[str, Any] | None,
         "versions": {package: version(package) for package in ("torch", "numpy", "pillow")},
     }
     del weights
-    atomic.write_file(folder / SETTINGS_FILE, as_json(sealed(settings)))
+    write_new(folder / SETTINGS_FILE, as_json(sealed(settings)))
     difference = _prove(model, folder, state, answers)
     settings["parity"] = {
         "inputs": max((len(rows) for rows in answers.values()), default=0),
@@ -185,13 +186,13 @@ def _write_folder(model: Savable, folder: Path, training: dict[str, Any] | None,
     }
     if answers:
         recorded = weights_bytes(answers)
-        atomic.write_file(folder / ANSWERS_FILE, recorded)
+        write_new(folder / ANSWERS_FILE, recorded)
         settings["parity"]["answers_sha256"] = hashlib.sha256(recorded).hexdigest()
     (folder / SETTINGS_FILE).unlink()
     settings = sealed(settings)
-    atomic.write_file(folder / SETTINGS_FILE, as_json(settings))
+    write_new(folder / SETTINGS_FILE, as_json(settings))
     parameters = sum(p.numel() for p in model.module.parameters())
-    atomic.write_file(folder / CARD_FILE, model_card(settings, name=_name(model), parameters=parameters).encode())
+    write_new(folder / CARD_FILE, model_card(settings, name=_name(model), parameters=parameters).encode())
 
 
 def _prove(model: Savable, folder: Path, state: dict[str, Tensor], answers: dict[str, Tensor]) -> float:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import csv
 import json
 import os
-import secrets
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from io import BytesIO, StringIO
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
 from pydantic_core import PydanticSerializationError
 
+from ..atomic import FileWriter
 from ..errors import InputError
 from ..extras import require
 from ..images import describe
@@ -65,9 +65,16 @@ def save_results(results: Any, path: str | os.PathLike[str]) -> Path:
         raise InputError(f"cannot save results as {describe(path)}: its suffix must be one of {known}")
     if write is _parquet:
         require("pyarrow")  # before the answers are made, which may take hours
-    with _whole(target) as put:
+    with _named(target):
+        file = FileWriter(target)
+    try:
         for data in write(each_result(results)):
-            put(data)
+            with _named(target):
+                file.write(data)
+        with _named(target):
+            file.keep()
+    finally:
+        file.discard()
     return target
 
 
@@ -184,42 +191,8 @@ _FORMATS: Final[dict[str, Callable[[Iterable[Any]], Iterator[bytes]]]] = {
 
 
 @contextmanager
-def _whole(target: Path) -> Iterator[Callable[[bytes], None]]:
-    """What writes to a file that takes its place when all is written, and leaves nothing behind when not."""
-    building = target.with_name(f".{target.name[:100]}.{secrets.token_hex(6)}.new")
-    with _named(target):
-        file = building.open("xb")
-    try:
-        with file:
-            yield lambda data: _put(file, data, target)
-            with _named(target):
-                file.flush()
-                os.fsync(file.fileno())
-        with _named(target):
-            building.replace(target)
-    except BaseException:
-        building.unlink(missing_ok=True)
-        raise
-    with suppress(OSError):  # not every system opens folders; the file itself is safe
-        _sync_folder(target.parent)
-
-
-def _put(file: BinaryIO, data: bytes, target: Path) -> None:
-    with _named(target):
-        file.write(data)
-
-
-@contextmanager
 def _named(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as err:
         raise InputError(f"cannot write {describe(target)}: {err.strerror or err}") from err
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
