@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -10,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 from ..errors import CapabilityError, ModelLoadError
 from ..extras import require
 from ..models.catalog import CATALOG
-from ..models.configs import check_weight_maps, read_config
+from ..models.configs import read_config
 from ..models.forms import inference
+from ..models.pretrained import check_complete, check_ids, check_weights, from_folder, unique_labels
 from ..models.protocols import Boxes
-from ..models.quiet import no_bars
 from ..models.snapshots import model_folder, whole_weights
 from ..pipeline import Batch, choose_device, compute_dtype
 from .processors import prove, read_preprocess
@@ -105,7 +104,7 @@ def load(
         ModelLoadError: files are missing or damaged, the configuration switches on code, or the preprocessing is of a
             kind that visionkit does not do.
     """
-    require("transformers")
+    transformers = require("transformers")
     chosen = choose_device(device)
     compute_dtype(chosen, speed)  # refuses a speed that is none before anything is fetched
     full_name = f"transformers:{name}{f'@{revision}' if revision else ''}"
@@ -114,12 +113,13 @@ def load(
         name, prefix="transformers", revision=revision, patterns=_PATTERNS, whole=_is_whole, megabytes=megabytes
     )
     _check_folder(folder, full_name)
-    processor = _from_folder("AutoImageProcessor", folder, full_name)
+    processor = from_folder(transformers, "AutoImageProcessor", folder, full_name)
     if not hasattr(processor, "post_process_object_detection"):
         raise ModelLoadError(f"{full_name}: its image processor, {type(processor).__name__}, is no detector's")
     preprocess = read_preprocess(processor, full_name)
     prove(processor, preprocess, full_name)
-    module, loading = _from_folder(
+    module, loading = from_folder(
+        transformers,
         "AutoModelForObjectDetection",
         folder,
         full_name,
@@ -127,9 +127,9 @@ def load(
         dtype="float32",
         output_loading_info=True,
     )
-    _check_complete(loading, full_name)
+    check_complete(loading, full_name)
     _check_scores(module.config, processor, full_name)
-    _check_ids(module.config.id2label, full_name)
+    check_ids(module.config.id2label, full_name)
     return TransformersDetector(
         module,
         processor,
@@ -139,16 +139,6 @@ def load(
         device=chosen,
         speed=speed,
     )
-
-
-def unique_labels(id2label: dict[int, str]) -> tuple[str, ...]:
-    """A configuration's names in the order of their ids; those that it gives twice are told apart by the id.
-
-    COCO's 91 ids, for one, have eleven that are called "N/A": they become "N/A (12)" and so on.
-    """
-    names = [id2label[i] for i in sorted(id2label)]
-    repeated = {n for n, times in Counter(names).items() if times > 1}
-    return tuple(f"{n} ({i})" if n in repeated else n for i, n in zip(sorted(id2label), names, strict=True))
 
 
 def _is_whole(folder: Path) -> bool:
@@ -165,32 +155,7 @@ def _check_folder(folder: Path, name: str) -> None:
             f"{', '.join(sorted(known))}"
         )
     read_config(folder / "preprocessor_config.json", name)
-    if (folder / "adapter_config.json").exists():  # transformers would follow it to a model that was not checked
-        raise ModelLoadError(f"{name}: the folder {folder} holds an adapter of another model; merge it into that first")
-    if not any(folder.glob("*.safetensors")):
-        raise ModelLoadError(
-            f"{name}: the folder {folder} has no weights as safetensors, the only form that is loaded; "
-            f"convert them with model.save_pretrained(folder)"
-        )
-    check_weight_maps(folder, name)
-
-
-def _from_folder(auto_class: str, folder: Path, name: str, **options: Any) -> Any:
-    """One of transformers' `from_pretrained`, offline, without remote code, its many errors mapped to ours."""
-    try:
-        auto = getattr(require("transformers"), auto_class)
-        with no_bars(require("transformers.utils.logging")):
-            return auto.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False, **options)
-    except Exception as err:  # OSError, ValueError, KeyError, RuntimeError, safetensors' own, …
-        first = next(iter(str(err).strip().splitlines()), "")
-        raise ModelLoadError(f"{name}: transformers cannot load {folder}: {type(err).__name__}: {first}") from err
-
-
-def _check_complete(loading: dict[str, Any], name: str) -> None:
-    """Refuses a model of which some weights would be random; transformers only warns."""
-    absent = sorted(map(str, [*loading["missing_keys"], *loading["mismatched_keys"]]))
-    if absent:
-        raise ModelLoadError(f"{name}: {len(absent)} weights are not in its files or of another shape: {absent[0]}, …")
+    check_weights(folder, name)
 
 
 def _check_scores(config: Any, processor: Any, name: str) -> None:
@@ -200,15 +165,4 @@ def _check_scores(config: Any, processor: Any, name: str) -> None:
         raise ModelLoadError(
             f"{name}: its configuration says use_focal_loss=False, for which transformers' scores are wrong: the "
             f"softmax runs over the pictures of the batch (huggingface/transformers#32578)"
-        )
-
-
-def _check_ids(id2label: dict[int, str], name: str) -> None:
-    """Refuses names that do not fit the outputs: the network counts its classes from 0."""
-    ids = sorted(id2label)
-    if ids != list(range(len(ids))):
-        odd = next(i for i, (found, wanted) in enumerate(zip(ids, range(len(ids)), strict=True)) if found != wanted)
-        raise ModelLoadError(
-            f"{name}: its configuration's id2label must name the ids 0 to {len(ids) - 1}, each once, as the network "
-            f"counts its classes; it has {ids[odd]} in place of {odd}"
         )

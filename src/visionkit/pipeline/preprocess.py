@@ -11,8 +11,10 @@ from ..images import Fit
 
 Resize = Literal["shortest", "squash", "letterbox"]
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
+Corner = Literal["rounded", "floored"]
 _RESIZES: Final = ("shortest", "squash", "letterbox")
 _INTERPOLATIONS: Final = ("nearest", "bilinear", "bicubic")
+_CORNERS: Final = ("rounded", "floored")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +30,8 @@ class Preprocess:
         interpolation: "bicubic", "bilinear" (both antialiased) or "nearest".
         mean: subtracted from each channel of values in 0–1.
         std: divides each channel after that.
+        corner: what becomes of half a pixel where the centre is cropped: "rounded" to the even one, as torchvision,
+            timm and open_clip; "floored", as transformers.
 
     Raises:
         InputError: a field is impossible.
@@ -39,6 +43,7 @@ class Preprocess:
     interpolation: Interpolation = "bicubic"
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
+    corner: Corner = "rounded"
 
     def __post_init__(self) -> None:
         size: Any = self.size_wh
@@ -48,6 +53,8 @@ class Preprocess:
             raise InputError(f"resize {self.resize!r} must be one of {', '.join(_RESIZES)}")
         if self.interpolation not in _INTERPOLATIONS:
             raise InputError(f"interpolation {self.interpolation!r} must be one of {', '.join(_INTERPOLATIONS)}")
+        if self.corner not in _CORNERS:
+            raise InputError(f"corner {self.corner!r} must be one of {', '.join(_CORNERS)}")
         side: object = self.resize_to
         if side is not None and (self.resize != "shortest" or not isinstance(side, int) or side < 1):
             raise InputError("resize_to goes with resize='shortest' and is a positive number of pixels")
@@ -72,9 +79,10 @@ class Preprocess:
 
     def offset_xy(self, resized_wh: tuple[int, int]) -> tuple[int, int]:
         """Where the resized image's corner lies in the input: negative where it is cropped."""
+        floored = self.corner == "floored"
         return (
-            _centred(resized_wh[0], self.size_wh[0]),
-            _centred(resized_wh[1], self.size_wh[1]),
+            _centred(resized_wh[0], self.size_wh[0], floored=floored),
+            _centred(resized_wh[1], self.size_wh[1], floored=floored),
         )
 
     def fit(self, image_wh: tuple[int, int]) -> Fit:
@@ -102,10 +110,10 @@ class Preprocess:
             raise InputError(f"this is no Preprocess: {err}") from err
 
 
-def _centred(side: int, room: int) -> int:
+def _centred(side: int, room: int, *, floored: bool) -> int:
     """The offset of a side in a room; torchvision's rounding where it is cropped, the floor where it is padded."""
     if side >= room:
-        return -round((side - room) / 2.0)
+        return -((side - room) // 2) if floored else -round((side - room) / 2.0)
     return (room - side) // 2
 
 
