@@ -1,5 +1,6 @@
 """URLs by their text and their addresses: what is refused before anybody is connected to."""
 
+import re
 import traceback
 
 import pytest
@@ -8,6 +9,7 @@ from support.web import TEXTS, redirect, refused
 from visionkit.errors import SourceError
 from visionkit.images import describe, load_image
 from visionkit.images.addresses import METADATA
+from visionkit.images.sources import name_for_error
 
 pytestmark = pytest.mark.usefixtures("network")
 
@@ -61,11 +63,22 @@ def test_a_host_in_its_own_script_is_looked_up_in_ascii(answers, network):
 )
 def test_secrets_of_a_url_are_shown_nowhere(url, shown, answers):
     answers(["127.0.0.1"])
-    assert describe(url) == shown
+    assert describe(url).partition("?…")[0] == shown
+    assert "hunter2" not in describe(url)
     error = refused(url, "cannot load")
     assert f"cannot load {shown}: " in str(error)
     assert "hunter2" not in "".join(traceback.format_exception(error)).split("load_image(", 1)[0]
     assert "hunter2" not in str(error)
+
+
+def test_two_queries_are_two_names_that_tell_neither():
+    names = [
+        describe(f"https://me:pw@example.com/a.jpg{end}") for end in ("?id=1", "?id=2", "?id=1#part", "", "?", "#1")
+    ]
+    assert names[0] == names[2] != names[1]
+    assert all(re.fullmatch(r"https://example\.com/a\.jpg\?…[0-9a-f]{8}", name) for name in names[:3])
+    assert set(names[3:]) == {"https://example.com/a.jpg"}
+    assert name_for_error("https://example.com/a.jpg?id=1") == "https://example.com/a.jpg"
 
 
 def test_a_path_with_an_at_or_a_question_mark_is_shown_whole():

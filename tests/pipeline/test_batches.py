@@ -1,6 +1,7 @@
 """`Batches`: order, failures, laziness, and no thread left behind."""
 
 import gc
+import io
 import itertools
 import os
 import re
@@ -229,11 +230,31 @@ def test_a_decoding_thread_has_one_torch_thread():
     assert set(inside) == {1}
 
 
-def test_one_picture_needs_no_thread():
-    batches = Batches(pictures(1), PREPROCESS)
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_one_picture_needs_no_thread(batch_size):
+    batches = Batches(pictures(1), PREPROCESS, batch_size=batch_size)
     assert len(next(batches)) == 1
     assert decoders() == []
     batches.close()
+
+
+def test_batches_of_one_are_read_ahead():
+    """The second picture is decoded while the first is in the caller's hands, in another thread."""
+    readers, second = [], threading.Event()
+
+    class Watching(io.BytesIO):
+        def read(self, size=-1):
+            readers.append(threading.current_thread().name)
+            if len(readers) == 2:
+                second.set()
+            return b""
+
+    batches = Batches([Watching() for _ in range(3)], PREPROCESS, batch_size=1, workers=2, on_error="return")
+    next(batches)
+    assert second.wait(10)
+    assert len(list(batches)) == 2
+    assert len(readers) == 3
+    assert all(name.startswith("visionkit-decode") for name in readers)
 
 
 @pytest.mark.parametrize(

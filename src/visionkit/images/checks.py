@@ -11,6 +11,9 @@ from PIL import Image, ImageFile
 
 from ..errors import ImageDecodeError, ImageTooLargeError
 
+MAX_BYTES: Final = 512 * 2**20
+"""The largest file that is read, in bytes; no camera writes a larger one."""
+
 MAX_PIXELS: Final = 89_478_485
 """The default limit of width × height: Pillow's own, and 1 GiB at `PIXEL_MEMORY` bytes each."""
 

@@ -21,7 +21,7 @@ import truststore
 from .. import __version__
 from ..errors import FetchError, ImageTooLargeError
 from .addresses import why_refused
-from .sources import MAX_BYTES
+from .checks import MAX_BYTES
 from .urls import Url, parse_url
 
 TOTAL_SECONDS: Final = 30.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import os
 import re
 import stat
@@ -16,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import ImageTooLargeError, InputError, SourceError
+from .checks import MAX_BYTES
 
 Picture: TypeAlias = Image.Image
 """An upright sRGB picture in mode RGB, as `load_image` gives it."""
@@ -49,16 +51,13 @@ Source: TypeAlias = Union[
 """One image: a path, an http(s) URL, a `data:` URI, bytes, a file object, a PIL image, an array (H, W) or
 (H, W, 1|3|4), or a torch tensor (H, W) or (1|3|4, H, W)."""
 
-MAX_BYTES: Final = 512 * 2**20
-"""The largest file that is read, in bytes; no camera writes a larger one."""
-
 _BLOCK: Final = 2**20
 _NAME_LENGTH: Final = 240
 _URL = re.compile(r"\s*https?:|[a-z][a-z0-9+.-]+:/", re.ASCII | re.IGNORECASE)
 _SCHEME = r"(\s*[A-Za-z0-9+.-]*:?[/\\]*)"
 _USER = r"(?:[^/\\?#]*@|[^/\\?#@\[]*:(?!\d*[/\\?#]|\d*$).*@)"  # also with a password that ends the host too early
 _LOGIN = re.compile("^" + _SCHEME + _USER, re.DOTALL)
-_QUERY = re.compile(r"[?#].*", re.DOTALL)
+_MARK_LENGTH: Final = 8
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
@@ -95,10 +94,13 @@ def printable(text: str) -> str:
 def describe(source: object) -> str:  # noqa: PLR0911 - a table of kinds
     """A source as a short printable string: its path, or what it is, such as `<array 480×640>`; never pixels.
 
-    Of a URL, neither user and password nor the query, which may hold a key.
+    Of a URL, neither user and password nor the query, which may hold a key: `?…` and a part of its hash stand for it,
+    so that two pictures of one service keep two names.
     """
     if isinstance(source, str):
-        return "<data URI>" if is_data_uri(source) else printable(_public(source) if _is_url(source) else source)
+        if is_data_uri(source):
+            return "<data URI>"
+        return printable("".join(_public(source)) if _is_url(source) else source)
     if isinstance(source, os.PathLike):
         return printable(os.fsdecode(source))
     if isinstance(source, (bytes, bytearray, memoryview)):
@@ -121,8 +123,9 @@ def _shape(shape: Iterable[int]) -> str:
 
 
 def name_for_error(source: object) -> str:
-    """`describe`, short enough for a message."""
-    name = describe(source)
+    """`describe`, short enough for a message, and nothing of a URL's query."""
+    is_url = isinstance(source, str) and not is_data_uri(source) and _is_url(source)
+    name = printable(_public(source)[0]) if is_url else describe(source)
     if len(name) > _NAME_LENGTH:
         name = f"{name[: _NAME_LENGTH // 2]}…{name[-_NAME_LENGTH // 2 :]}"
     return name or "''"
@@ -141,8 +144,11 @@ def _is_share(text: str) -> bool:
     return text.startswith(("//", "\\\\"))
 
 
-def _public(url: str) -> str:
-    return _QUERY.sub("", _LOGIN.sub(r"\1", url, count=1))
+def _public(url: str) -> tuple[str, str]:
+    """What a URL shows without its secrets, and what stands for its query."""
+    shown, _, query = _LOGIN.sub(r"\1", url, count=1).partition("#")[0].partition("?")
+    mark = hashlib.sha256(query.encode("utf-8", "surrogatepass")).hexdigest()[:_MARK_LENGTH]
+    return shown, f"?…{mark}" if query else ""
 
 
 def read_bytes(source: str | os.PathLike[str] | BinaryIO, name: str, *, allow_private: bool = False) -> bytes:

@@ -147,8 +147,8 @@ class _Plan:
     def run(self, sources: Iterable[Source]) -> Generator[Batch]:
         feed = _Feed(sources, self.batch_size)
         items = feed.take()
-        workers = min(self.workers, len(items))
-        with _Decoders(workers if len(items) > 1 else 0) as decoders:
+        count = len(items) + (len(items) == self.batch_size == 1 and feed.has_more())  # one picture needs no thread
+        with _Decoders(min(self.workers, count) if count > 1 else 0) as decoders:
             ahead: deque[_Chunk] = deque()
             while items or ahead:
                 if items:
@@ -223,14 +223,23 @@ class _Feed:
     def __init__(self, sources: Iterable[Source], size: int) -> None:
         self._items = enumerate(sources)
         self._size = size
+        self._seen: list[_Item] = []
         self._error: Exception | None = None
 
+    def has_more(self) -> bool:
+        """Whether another chunk follows; it is taken already."""
+        self._seen = self.take()
+        return bool(self._seen)
+
     def take(self) -> list[_Item]:
-        chunk: list[_Item] = []
+        if self._seen:
+            chunk, self._seen = self._seen, []
+            return chunk
+        chunk = []
         if self._error is None:
             try:
                 for item in islice(self._items, self._size):
-                    chunk.append(item)  # noqa: PERF402 - what came before an error must be kept
+                    chunk.append(item)
             except Exception as err:  # noqa: BLE001 - the caller's own, raised again by `reraise`
                 self._error = err
         return chunk
