@@ -1,0 +1,107 @@
+"""Figures on many resamples at once: what `intervals.bootstrap` asks for, as sums over counts (R, N).
+
+With counts of one they are scikit-learn's figures; a count weighs as if the picture were there so many times.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .intervals import Array, Statistic
+
+
+def macro_f1(true: Array, answers: Array, classes: int) -> Statistic:
+    """The mean of the classes' F1, over those that occur or are answered; NaN where none is.
+
+    Args:
+        true: (N,) positions of classes; or bool (N, K), where a picture may have several.
+        answers: likewise.
+        classes: K.
+    """
+    if true.ndim == 2:
+        hits, either = (true & answers).astype(np.float64), true.astype(np.float64) + answers
+        return lambda counts: _mean_f1(counts @ hits, counts @ either)
+    cells, place = np.unique(np.stack([true, answers]), axis=1, return_inverse=True)
+    of_cell = _sums(place.ravel(), cells.shape[1])
+    happened, answered = (side[:, None] == np.arange(classes) for side in cells)
+    hits, either = (happened & answered).astype(np.float64), happened.astype(np.float64) + answered
+
+    def statistic(counts: Array) -> Array:
+        sums = of_cell(counts)
+        return _mean_f1(sums @ hits, sums @ either)
+
+    return statistic
+
+
+def _mean_f1(right: Array, either: Array) -> Array:
+    """(R, K) counts: of true answers, and of pictures of the class and answers of it together."""
+    return quotient(quotient(2 * right, either).sum(1), (either > 0).sum(1), np.nan)
+
+
+def _sums(places: Array, groups: int) -> Statistic:
+    """Counts (R, N) → their sums (R, G) over the pictures of each group; flags (N, G) would be large for many."""
+    order = np.argsort(places, kind="stable")
+    edges = np.searchsorted(places[order], np.arange(groups + 1))
+    return lambda counts: np.diff(_running(counts[:, order])[:, edges], axis=1)
+
+
+def auroc_shares(happened: Array, scores: Array) -> Array:
+    """(N,) by how much the area under the curve grows with the weight of each picture, to first order; they sum to 0.
+
+    The area is a mean over pairs of a picture of the kind and another one; weighing pictures anew for each resample
+    and each of a thousand classes would take minutes, and the first order is what is left for more than a few.
+
+    Args:
+        happened: bool (N,), which pictures are of the kind: some, not all.
+        scores: (N,) the higher, the surer.
+    """
+    own, others = np.sort(scores[happened]), np.sort(scores[~happened])
+    shares = np.zeros(len(scores))
+    won = _below(others, scores[happened]) / len(others)
+    shares[happened] = (won - won.mean()) / len(own)
+    shares[~happened] = (1 - _below(own, scores[~happened]) / len(own) - won.mean()) / len(others)
+    return shares
+
+
+def _below(ordered: Array, scores: Array) -> Array:
+    """How many of `ordered` are below each score; equal ones count half."""
+    left, right = (np.searchsorted(ordered, scores, side=side) for side in ("left", "right"))
+    return (left + right) / 2.0
+
+
+class Ranking:
+    """Pictures in the order of one score, for the average precision.
+
+    Args:
+        happened: bool (N,), which pictures are of the kind.
+        scores: (N,) the higher, the surer.
+    """
+
+    def __init__(self, happened: Array, scores: Array) -> None:
+        self._order = np.argsort(scores, kind="stable")
+        ordered = scores[self._order]
+        self._happened = happened[self._order]
+        self._first = np.searchsorted(ordered, ordered, side="left")  # equal scores are taken together
+
+    def average_precision(self, counts: Array) -> Array:
+        """The mean, over the pictures of the kind, of the precision when all with at least its score are taken."""
+        sorted_counts = counts[:, self._order]
+        hits, taken = _running(sorted_counts * self._happened), _running(sorted_counts)
+        first = self._first[self._happened]
+        found, all_taken = hits[:, -1:] - hits[:, first], taken[:, -1:] - taken[:, first]
+        positive = sorted_counts[:, self._happened]
+        return quotient((positive * quotient(found, all_taken)).sum(1), hits[:, -1], np.nan)
+
+
+def quotient(part: Array, whole: Array, none: float = 0.0) -> Array:
+    """`part / whole`, and `none` where there is nothing to divide by."""
+    result: Array = np.full(whole.shape, none)
+    np.divide(part, whole, out=result, where=whole > 0)
+    return result
+
+
+def _running(values: Array) -> Array:
+    """(R, N) → (R, N + 1): the sums of the values before each place, and of all."""
+    sums = np.zeros((values.shape[0], values.shape[1] + 1))
+    np.cumsum(values, axis=1, out=sums[:, 1:])
+    return sums
