@@ -30,6 +30,7 @@ NAMES = [
     "load_model",
     "save_model",
     "save_results",
+    "show_augmentation",
     "similarity",
     "to_image",
     "to_pandas",

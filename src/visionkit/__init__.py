@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .tasks.embed_texts import embed_texts
     from .tasks.fine_tune import fine_tune
     from .tasks.generate import generate
+    from .tasks.show_augmentation import show_augmentation
     from .tasks.similarity import similarity
     from .tasks.train import train
 
@@ -52,6 +53,7 @@ _HOME = {  # no key is also the name of a module or folder here: importing that 
     "load_model": "models",
     "save_model": "models.saved",
     "save_results": "results.saving",
+    "show_augmentation": "tasks.show_augmentation",
     "similarity": "tasks.similarity",
     "to_image": "pipeline",
     "to_pandas": "results.tables",
@@ -80,6 +82,7 @@ __all__ = [
     "load_model",
     "save_model",
     "save_results",
+    "show_augmentation",
     "similarity",
     "to_image",
     "to_pandas",
