@@ -217,6 +217,65 @@ def test_cut_off_anywhere_is_refused(photo, kind):
             load_array(data[: len(data) * tenth // 10])
 
 
+JPEG_CUTS = {
+    "plain": ("RGB", {}),
+    "4:4:4": ("RGB", {"subsampling": 0}),
+    "grey": ("L", {}),
+    "CMYK": ("CMYK", {}),
+    "progressive": ("RGB", {"progressive": True}),
+    "restart markers": ("RGB", {"restart_marker_rows": 1}),
+    "stored as RGB": ("RGB", {"keep_rgb": True}),
+}
+
+
+@pytest.mark.parametrize("load", [load_image, load_array])
+@pytest.mark.parametrize("case", JPEG_CUTS)
+def test_a_jpeg_cut_off_and_ended_properly_is_refused(photo, case, load):
+    mode, options = JPEG_CUTS[case]
+    data = encode(noisy(photo).resize((237, 181)).convert(mode), "JPEG", **options)
+    load(data)
+    tables = data.index(b"\xff\xdb")
+    scan = data.index(b"\xff\xda") + 20
+    for strays in (b"", b"\0\0", b"\xff\xe2\0\4xx"):
+        whole = data[:tables] + strays + data[tables:]
+        load(whole)
+        for tenth in range(10):
+            cut = scan + (len(data) - scan) * tenth // 10
+            with pytest.raises(ImageDecodeError, match=r"the JPEG file is (cut off: pixels are missing|damaged)"):
+                load(data[:tables] + strays + data[tables:cut] + b"\xff\xd9")
+
+
+def test_a_jpeg_without_a_middle_is_refused(photo):
+    data = encode(noisy(photo), "JPEG", restart_marker_rows=1)
+    marker = data.index(b"\xff\xd0")
+    for load in (load_image, load_array):
+        with pytest.raises(ImageDecodeError, match="pixels are missing"):
+            load(data[: marker - 40] + data[marker:])
+
+
+def test_a_grey_corner_is_no_cut(photo):
+    for mode in ("RGB", "L"):
+        grey = Image.new(mode, (50, 40), (128,) * 3 if mode == "RGB" else 128)
+        assert load_image(encode(grey, "JPEG")).getextrema() == ((128, 128),) * 3
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA"])
+def test_a_png_is_a_picture_on_both_roads_if_either_checksum_is_right(photo, mode, profile):
+    image = noisy(photo).convert(mode)
+    icc = profile(1.0, space=b"GRAY" if mode == "L" else b"RGB ")
+    for options in ({}, {"icc_profile": icc}):
+        data = encode(image, "PNG", **options)
+        truth = np.asarray(load_image(data))
+        broken = bytearray(data)
+        broken[-17] ^= 1  # the last byte of the inflated data's checksum
+        whole = repaired(broken)
+        assert np.array_equal(load_image(whole), truth)
+        assert np.array_equal(load_array(whole)[0], truth)
+        for load in (load_image, load_array):
+            with pytest.raises(ImageDecodeError, match="the PNG file is damaged"):
+                load(bytes(broken))  # neither is
+
+
 def test_missing_rows_are_refused(png, photo):
     with pytest.raises(ImageDecodeError, match="cut off|damaged"):
         load_array(png(photo, keep_bytes=20 * (1 + 3 * 64)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from typing import Final
 from PIL import Image, ImageFile
 
 from ..errors import ImageDecodeError, ImageTooLargeError
+from .fast import ends_early
 
 MAX_BYTES: Final = 512 * 2**20
 """The largest file that is read, in bytes; no camera writes a larger one."""
@@ -39,6 +41,11 @@ MAX_SCAN_PIXELS: Final = 2_000_000_000
 
 MAX_PIXELS_PER_BYTE: Final = 512
 """A coefficient costs a JPEG at least one bit for 64 pixels, so a file with more is not whole; white paper has 255."""
+
+_GREY: Final = range(112, 145)
+"""Where libjpeg's filling lies, with a reserve: it leaves the pixels that are missing at 128."""
+
+_NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 
 _ADAM7: Final = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 """Passes of an interlaced PNG: first column and row, steps between columns and rows."""
@@ -154,6 +161,43 @@ def check_rows(image: Image.Image, data: bytes, name: str) -> None:
             rest = inflate.unconsumed_tail
     if have < need:
         raise ImageDecodeError(f"cannot load {name}: the PNG file is cut off: rows are missing")
+
+
+def check_jpeg_whole(image: Image.Image, data: bytes, name: str) -> None:
+    """Refuses a decoded JPEG whose coded data ended early, even if an end marker follows: Pillow takes libjpeg's grey.
+
+    The data is looked at a second time, but only where the last pixel may be that grey, or the missing part elsewhere:
+    in a file of several scans or with restart markers.
+
+    Raises:
+        ImageDecodeError: pixels are missing.
+    """
+    last: object = image.getpixel((image.width - 1, image.height - 1))
+    grey = all(level in _GREY for level in (last if isinstance(last, tuple) else (last,)))
+    if not (grey or data.count(b"\xff\xda") > 1 or b"\xff\xdd" in data):
+        return
+    if ends_early(_picture_alone(data), image.mode):
+        raise ImageDecodeError(f"cannot load {name}: the JPEG file is cut off: pixels are missing")
+
+
+def _picture_alone(data: bytes) -> bytes:
+    """A JPEG's tables, frames and scans: a complaint about what else lies in the file would hide a later one."""
+    parts, at = [data[:2]], 2
+    while (found := _NEXT_MARKER.search(data, at)) is not None:
+        kind, at = data[found.start() + 1], found.end()
+        if kind == 0xD9:
+            parts.append(b"\xff\xd9")
+            break
+        if kind in (0x01, 0xD8):  # these have no length
+            continue
+        end = at + int.from_bytes(data[at : at + 2], "big")
+        if kind == 0xDA:
+            after = _NEXT_MARKER.search(data, end)
+            end = after.start() if after else len(data)
+        if not (0xE0 <= kind <= 0xED or kind in (0xEF, 0xFE)):  # 0xEE tells how the colours are stored
+            parts.append(data[found.start() : end])
+        at = end
+    return b"".join(parts)
 
 
 def _ends_in_zeros(image: Image.Image) -> bool:

@@ -22,7 +22,17 @@ from PIL import (
 )
 
 from ..errors import ImageDecodeError, ImageError, ImageTooLargeError
-from .checks import MAX_PIXELS, check_ico, check_jpeg, check_memory, check_rows, check_size, check_webp
+from .checks import (
+    MAX_PIXELS,
+    check_ico,
+    check_jpeg,
+    check_jpeg_whole,
+    check_memory,
+    check_rows,
+    check_size,
+    check_webp,
+)
+from .fast import rescue
 
 _PLUGINS = (  # importing a plug-in registers its format
     AvifImagePlugin,
@@ -111,9 +121,17 @@ def decode_opened(image: Image.Image, data: bytes, name: str) -> Image.Image:
         ImageTooLargeError: there is not enough memory.
     """
     with image, _errors_of_ours(image.format or "", name):
-        image.load()
+        try:
+            image.load()
+        except OSError:
+            rescued = rescue(image, data)
+            if rescued is None:
+                raise
+            return rescued
         if image.format == "PNG":
             check_rows(image, data, name)
+        elif image.format in ("JPEG", "MPO"):
+            check_jpeg_whole(image, data, name)
     return image
 
 
