@@ -184,6 +184,12 @@ def ece(right: npt.ArrayLike, confidence: npt.ArrayLike) -> float:
     return sum(b.count * abs(b.confidence - b.accuracy) for b in bins) / total
 
 
+def ece_interval(right: npt.ArrayLike, confidence: npt.ArrayLike, *, seed: int = 0) -> Interval:
+    """`ece` with its interval; answers (N,), or (N, K) of N pictures, which are resampled whole, N > 0."""
+    true = np.asarray(right)
+    return bootstrap({"ece": _ece(true, np.asarray(confidence))}, len(true), seed=seed)["ece"]
+
+
 def mcnemar(one: npt.ArrayLike, other: npt.ArrayLike) -> float:
     """How likely it is that two models differ this much by chance: McNemar's exact test, two-sided.
 
