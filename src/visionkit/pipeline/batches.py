@@ -12,6 +12,7 @@ from functools import partial
 from itertools import islice
 from typing import Final, Literal, Self, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -162,23 +163,31 @@ class _Plan:
         feed.reraise()
 
     def _begin(self, items: list[_Item], decoders: _Decoders) -> _Chunk:
-        width, height = self.preprocess.size_wh
         with torch.inference_mode(mode=False):  # threads outside the caller's inference mode write into it
-            pixels = torch.empty(
-                (len(items), 3, height, width),
-                dtype=torch.uint8,
-                memory_format=torch.channels_last,
-                pin_memory=self.device.type == "cuda",  # so that the copy need not be waited for
-            )
+            pixels = self._memory(len(items))
         load = self._load
         return _Chunk(
             items, pixels, [decoders.submit(partial(load, item[1], pixels[i])) for i, item in enumerate(items)]
         )
 
+    def _memory(self, count: int) -> Tensor:
+        """Room for so many pictures: as a CPU's model takes them, or uint8 on the way to another device."""
+        width, height = self.preprocess.size_wh
+        shape = (count, height, width, 3)
+        if self.device.type == "cpu" and self.dtype is torch.float32:
+            # NumPy asks for huge pages: torch's small ones take longer to come than the numbers take to compute.
+            return torch.from_numpy(np.empty(shape, np.float32)).permute(0, 3, 1, 2)
+        dtype = self.dtype if self.device.type == "cpu" else torch.uint8
+        pinned = self.device.type == "cuda"  # so that the copy need not be waited for
+        return torch.empty(shape, dtype=dtype, pin_memory=pinned).permute(0, 3, 1, 2)
+
     def _load(self, source: Source, into: Tensor) -> Fit:
         in_full = self.exact or self.preprocess.interpolation == "nearest"  # which picks single pixels
         array, image_wh = load_array(source, least_wh=None if in_full else self._least_wh)
-        into.copy_(fit_pixels(torch.from_numpy(array).permute(2, 0, 1), self.preprocess, image_wh))
+        pixels = fit_pixels(torch.from_numpy(array).permute(2, 0, 1), self.preprocess, image_wh)
+        if into.dtype is not torch.uint8:  # on a CPU here, in a thread of its own and while the floats are in the cache
+            pixels = normalise(pixels[None], self.preprocess.mean, self.preprocess.std, into.dtype)[0]
+        into.copy_(pixels)
         return self.preprocess.fit(image_wh)
 
     def _least_wh(self, image_wh: tuple[int, int]) -> tuple[int, int]:
@@ -206,7 +215,7 @@ class _Plan:
     def _collate(self, chunk: _Chunk, good: dict[int, Fit], failures: list[Failure]) -> Batch:
         pixels = chunk.pixels if len(good) == len(chunk.items) else chunk.pixels[list(good)]
         pixels = pixels.to(self.device, non_blocking=True)
-        if self.dtype is not torch.uint8:
+        if pixels.dtype is not self.dtype:
             pixels = normalise(pixels, self.preprocess.mean, self.preprocess.std, self.dtype)
         return Batch(
             pixels=pixels,
