@@ -15,7 +15,14 @@ for name in list(os.environ):  # what the machine's owner has in the environment
     if name.startswith(("VISIONKIT_", "OPENAI_", "ANTHROPIC_")) and name != "VISIONKIT_NO_SKIPS":
         del os.environ[name]
 
-pytest_plugins = ["support.clip", "support.detectors", "support.diffusion", "support.servers", "support.web"]
+pytest_plugins = [
+    "support.backbones",
+    "support.clip",
+    "support.detectors",
+    "support.diffusion",
+    "support.servers",
+    "support.web",
+]
 """Models and servers that tests of several folders share."""
 
 ROOT = Path(__file__).parent.parent

@@ -95,6 +95,11 @@ KINDS = [
     Kind("embedded", lambda _: "visionkit:efficientnet_lite0", ("classify", "embed", "fine_tune")),
     Kind("torchvision", random_weights("torchvision:resnet18"), ("classify", "embed", "fine_tune")),
     Kind("timm", random_weights("timm:test_resnet"), ("classify", "embed", "fine_tune")),
+    Kind(
+        "transformers classifier",
+        lambda request: f"transformers:{request.getfixturevalue('vit_folder')}",
+        ("classify", "embed", "fine_tune"),
+    ),
     Kind("own module", own_module, ("classify", "embed", "fine_tune")),
     Kind("plug-in", lambda _: "colors:mean", ("classify", "embed", "fine_tune")),
     Kind("saved folder", saved_folder, ("classify", "embed", "fine_tune")),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import threading
 from collections import OrderedDict
@@ -14,7 +13,8 @@ from pydantic import SecretStr
 from ..errors import CapabilityError, InputError, ModelNotFoundError
 from . import catalog
 from .atomic import recover
-from .registry import Backend, backends, derivable, find_backend, unknown_prefix
+from .registry import backends, built_in, call_loader, derivable, find_backend, unknown_prefix
+from .rooms import choose_room
 
 if TYPE_CHECKING:
     import torch
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 CACHE_SIZE: Final = 4
 """Models that verbs keep for names; the one used longest ago goes first."""
-
-_STANDARD: Final = ("device", "speed", "revision")
 
 
 def load_model(
@@ -67,9 +65,12 @@ def load_model(
     if backend is None:
         return _load_folder(text, colon and isinstance(name, str), device=device, speed=speed, **options)
     if task is not None and task not in backend.capabilities and not derivable(task, backend):
-        raise CapabilityError(f"{text!r} cannot {task}: {prefix}: models do {', '.join(backend.capabilities)}")
+        able = dict.fromkeys(c for b in built_in(prefix) or (backend,) for c in b.capabilities)
+        raise CapabilityError(f"{text!r} cannot {task}: {prefix}: models do {', '.join(able)}")
     if not rest:
         raise ModelNotFoundError(f"no model {text!r}: a name must follow the colon")
+    if task is None and len(built_in(prefix)) > 1:
+        backend = choose_room(built_in(prefix), rest)
     return call_loader(backend, rest, device=device, speed=speed, **options)
 
 
@@ -88,24 +89,6 @@ def _load_folder(text: str, looks_like_name: object, **options: Any) -> Any:
     names = [next(k for k in known if k in (c, f"{k.partition(':')[0]}:{c}")) for c in close]
     hint = f"; did you mean {' or '.join(map(repr, dict.fromkeys(names)))}?" if names else ""
     raise ModelNotFoundError(f"no model {text!r}: it is no folder, and has no prefix such as 'timm:'{hint}")
-
-
-def call_loader(backend: Backend, rest: str, *, device: Any, speed: str, **options: Any) -> Any:
-    """Calls a back end's loader with the options that it declares, and refuses others."""
-    loader = backend.load()
-    taken = [p.name for p in inspect.signature(loader).parameters.values() if p.kind is p.KEYWORD_ONLY]
-    unknown = sorted(set(options) - (set(taken) - set(_STANDARD)))
-    if unknown:
-        known = ", ".join(t for t in taken if t not in _STANDARD) or "none"
-        raise InputError(f"{backend.prefix}: models do not take the option {unknown[0]!r}; they take: {known}")
-    if not backend.local:
-        if device is not None or speed != "default":
-            raise InputError(f"{backend.prefix}: models are hosted and take neither device= nor speed=")
-        return loader(rest, **options)
-    name, at, revision = rest.rpartition("@")
-    if "revision" in taken and at:
-        return loader(name, device=device, speed=speed, revision=revision, **options)
-    return loader(rest, device=device, speed=speed, **options)
 
 
 _cache: OrderedDict[tuple[str, str | None, str, str], Any] = OrderedDict()

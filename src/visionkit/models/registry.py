@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -10,10 +11,11 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final
 
-from ..errors import ModelNotFoundError, RegistryError
+from ..errors import InputError, ModelNotFoundError, RegistryError
 from .catalog import nearest
 
 ENTRY_POINT_GROUP: Final = "visionkit.backends"
+_STANDARD: Final = ("device", "speed", "revision")
 _PREFIX = re.compile(r"[a-z][a-z0-9_-]*")
 
 
@@ -29,6 +31,8 @@ class Backend:
         local: it runs on this machine; False: it is hosted and takes neither `device` nor `speed`.
         listed: it is shown in lists; False for what only saved folders name.
         summary: one line for people.
+        architectures: how the architectures end, in a repository's `config.json`, that it serves; for a prefix that has
+            several back ends, where a name alone does not say which.
     """
 
     prefix: str
@@ -37,6 +41,7 @@ class Backend:
     local: bool = True
     listed: bool = True
     summary: str = ""
+    architectures: tuple[str, ...] = ()
 
     def load(self) -> Callable[..., Any]:
         """The loader itself, imported now."""
@@ -50,7 +55,20 @@ BUILT_IN: Final = (
     Backend("torchvision", ("classify", "embed"), "visionkit.cnn.torchvision_models:load", summary="torchvision"),
     Backend("timm", ("classify", "embed"), "visionkit.cnn.timm_models:load", summary="timm"),
     Backend("open_clip", ("embed", "embed_texts"), "visionkit.clip.open_clip_models:load", summary="CLIP models"),
-    Backend("transformers", ("detect",), "visionkit.dense.detectors:load", summary="detectors of transformers"),
+    Backend(
+        "transformers",
+        ("classify", "embed"),
+        "visionkit.cnn.transformers_models:load",
+        summary="image classifiers and backbones of transformers",
+        architectures=("ForImageClassification", "ForImageClassificationWithTeacher", "Model", "Backbone"),
+    ),
+    Backend(
+        "transformers",
+        ("detect",),
+        "visionkit.dense.detectors:load",
+        summary="detectors of transformers",
+        architectures=("ForObjectDetection",),
+    ),
     Backend("diffusers", ("generate",), "visionkit.diffusion.pipelines:load", summary="diffusion pipelines"),
     Backend("openai", ("ask",), "visionkit.providers.openai_responses:load", local=False, summary="OpenAI"),
     Backend(
@@ -101,13 +119,16 @@ def find_backend(prefix: str, capability: str | None = None) -> Backend | None:
     Raises:
         RegistryError: plug-ins contradict each other or us.
     """
-    built_in = [b for b in BUILT_IN if b.prefix == prefix]
-    if any(capability is None or capability in b.capabilities or derivable(capability, b) for b in built_in):
-        matches = built_in  # so that no plug-in is looked for in vain
-    else:
-        matches = [b for b in backends() if b.prefix == prefix]
+    matches = built_in(prefix)  # first, so that no plug-in is looked for in vain
+    if not any(capability is None or capability in b.capabilities or derivable(capability, b) for b in matches):
+        matches = tuple(b for b in backends() if b.prefix == prefix)
     able = [b for b in matches if capability in b.capabilities]
     return next(iter(able or matches), None)
+
+
+def built_in(prefix: str) -> tuple[Backend, ...]:
+    """Our own back ends of a prefix."""
+    return tuple(b for b in BUILT_IN if b.prefix == prefix)
 
 
 def derivable(task: str, backend: Backend) -> bool:
@@ -143,3 +164,21 @@ def _records(entry: EntryPoint) -> tuple[Backend, ...]:
     if not all(isinstance(r, Backend) for r in records):
         raise RegistryError(f"{_giver(entry)}: the entry point {entry.value!r} is no Backend, nor several")
     return records
+
+
+def call_loader(backend: Backend, rest: str, *, device: Any, speed: str, **options: Any) -> Any:
+    """Calls a back end's loader with the options that it declares, and refuses others."""
+    loader = backend.load()
+    taken = [p.name for p in inspect.signature(loader).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    unknown = sorted(set(options) - (set(taken) - set(_STANDARD)))
+    if unknown:
+        known = ", ".join(t for t in taken if t not in _STANDARD) or "none"
+        raise InputError(f"{backend.prefix}: models do not take the option {unknown[0]!r}; they take: {known}")
+    if not backend.local:
+        if device is not None or speed != "default":
+            raise InputError(f"{backend.prefix}: models are hosted and take neither device= nor speed=")
+        return loader(rest, **options)
+    name, at, revision = rest.rpartition("@")
+    if "revision" in taken and at:
+        return loader(name, device=device, speed=speed, revision=revision, **options)
+    return loader(rest, device=device, speed=speed, **options)
