@@ -121,3 +121,17 @@ def test_no_pixels_are_touched_outside_their_two_layers():
         text = path.read_text(encoding="utf-8")
         for sign in ("0.485", ".resize(", "interpolate(", "* 255", "Image.open("):
             assert sign not in text, f"{path} has {sign!r}: pixels are handled in images/ and pipeline/"
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    """Not even inside functions: what two modules need of each other belongs into a third."""
+    modules = {".".join(["visionkit", *p.relative_to(SOURCE).with_suffix("").parts]): p for p in FILES}
+    faces = {name.removesuffix(".__init__") for name in modules if name.endswith(".__init__")}
+    graph = {}
+    for name, path in modules.items():
+        found = (n if n in modules else n.rpartition(".")[0] for n in imports_of(path))
+        graph[name] = {n for n in found if n in modules and n not in faces and n != name}
+    while ends := [name for name, others in graph.items() if not others & graph.keys()]:
+        for name in ends:
+            del graph[name]
+    assert not graph, f"imports go round among {', '.join(sorted(graph))}"

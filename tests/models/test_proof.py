@@ -16,8 +16,9 @@ import visionkit as vk
 from visionkit.cli.app import app
 from visionkit.cnn import SimpleCNN
 from visionkit.errors import InputError, ModelLoadError, ModelNotFoundError, SaveError
+from visionkit.models.answers import answers_of
 from visionkit.models.folder import ANSWERS_FILE, CARD_FILE, SETTINGS_FILE, WEIGHTS_FILE, sealed
-from visionkit.models.verify import answers_of, verify
+from visionkit.models.verify import verify
 from visionkit.models.wrap import ModuleClassifier
 from visionkit.pipeline import choose_device
 

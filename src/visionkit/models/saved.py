@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..atomic import write_new
 from ..errors import CapabilityError, InputError, ModelLoadError, SaveError, VisionkitError
 from ..pipeline import Preprocess
+from .answers import TOLERANCE, answers_of, at_rest, largest_difference
 from .atomic import replacing
 from .card import model_card
 from .folder import (
@@ -28,8 +29,7 @@ from .folder import (
 )
 from .labels import check_labels
 from .protocols import Classifier, Savable
-from .registry import find_backend
-from .verify import TOLERANCE, answers_of, at_rest, largest_difference
+from .registry import call_loader, find_backend
 from .weights import most_bytes, read_weights, same_bits, weights_bytes
 
 if TYPE_CHECKING:
@@ -144,8 +144,6 @@ def rebuild(
     Raises:
         ModelLoadError: the record names no registered local model, or is malformed.
     """
-    from .loading import call_loader
-
     name, options = architecture.get("model"), architecture.get("options")
     if not isinstance(name, str) or not isinstance(options, dict) or ":" not in name:
         raise ModelLoadError(f"the architecture {architecture!r} is malformed")
