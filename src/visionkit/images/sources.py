@@ -124,8 +124,9 @@ def _shape(shape: Iterable[int]) -> str:
 
 def name_for_error(source: object) -> str:
     """`describe`, short enough for a message, and nothing of a URL's query."""
-    is_url = isinstance(source, str) and not is_data_uri(source) and _is_url(source)
-    name = printable(_public(source)[0]) if is_url else describe(source)
+    name = describe(source)
+    if isinstance(source, str) and not is_data_uri(source) and _is_url(source):
+        name = printable(_public(source)[0])
     if len(name) > _NAME_LENGTH:
         name = f"{name[: _NAME_LENGTH // 2]}…{name[-_NAME_LENGTH // 2 :]}"
     return name or "''"
