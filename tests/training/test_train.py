@@ -196,12 +196,12 @@ def test_open_files_can_be_learnt_from(tmp_path):
 
 
 def test_a_last_batch_of_one_joins_its_neighbour():
-    from visionkit.training.loop import _batches
+    from visionkit.training.loop import parts
 
-    assert [len(part) for part in _batches(torch.arange(9), 4)] == [4, 5]
-    assert [len(part) for part in _batches(torch.arange(10), 4)] == [4, 4, 2]
-    assert [len(part) for part in _batches(torch.arange(1), 4)] == [1]
-    assert [len(part) for part in _batches(torch.arange(3), 1)] == [1, 1, 1]
+    assert [len(part) for part in parts(torch.arange(9), 4)] == [4, 5]
+    assert [len(part) for part in parts(torch.arange(10), 4)] == [4, 4, 2]
+    assert [len(part) for part in parts(torch.arange(1), 4)] == [1]
+    assert [len(part) for part in parts(torch.arange(3), 1)] == [1, 1, 1]
 
 
 def test_threads_train_one_after_another():

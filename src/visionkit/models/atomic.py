@@ -62,6 +62,11 @@ def recover(target: Path) -> bool:
     return True
 
 
+def is_leftover(path: Path) -> bool:
+    """Whether an entry of a folder is what a killed save left there."""
+    return re.fullmatch(r"\..+\.[0-9a-f]{12}\.(tmp|old|new)", path.name) is not None and not path.is_symlink()
+
+
 def _move_into_place(building: Path, target: Path) -> None:
     undo = _take_place(building, target)
     try:

@@ -17,6 +17,10 @@ SETTINGS_FILE: Final = "visionkit.json"
 WEIGHTS_FILE: Final = "model.safetensors"
 ANSWERS_FILE: Final = "parity.safetensors"
 CARD_FILE: Final = "README.md"
+HISTORY_FILE: Final = "history.jsonl"
+CHECKPOINT_FOLDER: Final = "checkpoint"
+CHECKPOINT_FILE: Final = "state.json"
+"""Of a training that has not ended; in the folder that its model will have."""
 MAX_SETTINGS_BYTES: Final = 4 * 2**20
 """A settings file with ten thousand labels has half a megabyte; a larger one is none of ours."""
 

@@ -13,11 +13,13 @@ from ..atomic import write_new
 from ..errors import CapabilityError, InputError, ModelLoadError, SaveError, VisionkitError
 from ..pipeline import Preprocess
 from .answers import TOLERANCE, answers_of, at_rest, largest_difference
-from .atomic import replacing
+from .atomic import is_leftover, recover, replacing
 from .card import model_card
 from .folder import (
     ANSWERS_FILE,
     CARD_FILE,
+    CHECKPOINT_FILE,
+    CHECKPOINT_FOLDER,
     FORMAT_VERSION,
     MAX_SETTINGS_BYTES,
     SETTINGS_FILE,
@@ -234,12 +236,17 @@ def _emptied(architecture: dict[str, Any], model: Savable) -> nn.Module | None:
 
 
 def may_become_model(folder: Path) -> bool:
-    """Whether a model may be saved there: nothing is there, an empty folder, or an older saved model."""
+    """Whether a model may be saved there: nothing is there, an empty folder, an older saved model, or its training."""
     if folder.resolve() == Path.cwd():  # what stands there cannot be replaced under its own feet
         return False
     if not folder.exists():
         return not folder.is_symlink()
-    return folder.is_dir() and ((folder / SETTINGS_FILE).is_file() or not any(folder.iterdir()))
+    if not folder.is_dir():
+        return False
+    recover(folder / CHECKPOINT_FOLDER)
+    if (folder / SETTINGS_FILE).is_file() or (folder / CHECKPOINT_FOLDER / CHECKPOINT_FILE).is_file():
+        return True
+    return all(is_leftover(entry) for entry in folder.iterdir())
 
 
 def _name(model: object) -> str:

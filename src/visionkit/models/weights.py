@@ -24,6 +24,21 @@ def weights_bytes(state: Mapping[str, Tensor]) -> bytes:
     return save({name: value.detach().cpu().contiguous().clone() for name, value in state.items()})
 
 
+def load_tensors(data: bytes, where: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file of ours, on the CPU.
+
+    Raises:
+        ModelLoadError: it is damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        return load(data)
+    except SafetensorError as err:
+        raise ModelLoadError(f"{where} is damaged: {str(err)[:200]}") from err
+
+
 def most_bytes(state: Mapping[str, Tensor]) -> int:
     """The most that a file with these tensors can have."""
     return sum(v.numel() * v.element_size() for v in state.values()) + _most_header(state) + 8
@@ -35,9 +50,6 @@ def read_weights(data: bytes, state: Mapping[str, Tensor], where: Path) -> dict[
     Raises:
         ModelLoadError: they are others, or the file is damaged.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load
-
     length = int.from_bytes(data[:8], "little")
     if len(data) < 8 or length > min(len(data) - 8, _most_header(state)):
         raise ModelLoadError(f"{where}: the weights do not fit the architecture: the header has {length} bytes")
@@ -52,10 +64,7 @@ def read_weights(data: bytes, state: Mapping[str, Tensor], where: Path) -> dict[
     unlike = sorted(header.keys() ^ state.keys()) or [n for n in state if not _fits(header[n], state[n])]
     if unlike:
         raise ModelLoadError(f"{misfit}: {len(unlike)} tensors, the first {unlike[0]!r:.80}")
-    try:
-        tensors = load(data)
-    except SafetensorError as err:
-        raise ModelLoadError(f"{where} is damaged: {str(err)[:200]}") from err
+    tensors = load_tensors(data, where)
     for name, tensor in tensors.items():
         if tensor.dtype != state[name].dtype:
             raise ModelLoadError(f"{misfit}: {name!r:.80} is {tensor.dtype}, not {state[name].dtype}")

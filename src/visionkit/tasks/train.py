@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from ..errors import InputError
 
@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from ..training import TrainingRun
+    from ..pipeline.augment import Augmentation
+    from ..training import Recipe, TrainingRun
     from ..training.data import Data
 
 
@@ -20,13 +21,16 @@ def train(
     *,
     model: str | nn.Module = "visionkit:simple_cnn",
     epochs: int = 30,
-    batch_size: int = 32,
+    batch_size: int | Literal["auto"] = 32,
     learning_rate: float = 6e-3,
     weight_decay: float = 1e-2,
+    augment: Augmentation = "none",
+    recipe: Recipe | None = None,
     validation: float | Data = 0.25,
     seed: int = 0,
     device: str | torch.device | None = None,
     out: str | os.PathLike[str] | None = None,
+    resume: bool = False,
     progress: bool | None = None,
 ) -> TrainingRun:
     """Trains a network from scratch: AdamW, one cycle of the learning rate, cross-entropy.
@@ -34,39 +38,68 @@ def train(
     The input size is the pictures' own when all are alike and at most 64 pixels, else 224×224; mean and standard
     deviation come from the data; both are part of the model. The same seed, machine and threads give the same weights.
 
+    With `out`, that folder holds a checkpoint and `history.jsonl` while it runs, and the model when it has ended. What
+    ended it early, be it Ctrl-C, an error or the power, costs at most a minute or an epoch, whichever is shorter: the
+    same call with `resume=True` goes on, to the same weights.
+
     Args:
         data: a folder with a folder of pictures for each class, or pairs of an image source and its label.
         model: a name that takes `pretrained=False` and `num_classes` (`visionkit:simple_cnn`, `torchvision:resnet18`,
             `timm:…`), or a module of your own, such as `visionkit.cnn.SimpleCNN(10)`, of which a copy is trained.
         epochs: times that each picture is seen.
-        batch_size: pictures in a step.
-        learning_rate: the peak of the cycle.
-        weight_decay: of AdamW.
+        batch_size: pictures in a batch; "auto": as many as the device has memory for, at most 512.
+        learning_rate: the highest of the schedule.
+        weight_decay: decoupled from the gradients.
+        augment: how pictures are changed at random while they are learnt: "none", "light", "standard" or "strong"; see
+            `show_augmentation`.
+        recipe: the rest: optimizer, schedule, label smoothing, class weights, early stopping, a running average of the
+            weights, accumulated gradients, precision; see `visionkit.training.Recipe`.
         validation: the fraction of every class that is set aside to measure on, or data of its own.
         seed: of the weights, the split, and the order.
         device: where to train; None chooses CUDA, then MPS, then the CPU.
-        out: a folder for the trained model.
+        out: a folder for the trained model, and for its checkpoints until then.
+        resume: go on from the checkpoint in `out`, if there is one; a run that has ended is given as it is.
         progress: show a bar; None: when it takes over two seconds and someone is watching.
 
     Raises:
         InputError: data or a number that makes no sense.
         TrainingError: too few pictures or classes, a network of other classes than the data (both numbers are named),
-            a loss that is no number any more.
+            a loss that is no number any more, a checkpoint that cannot be written, or is of other settings or data.
+        KeyboardInterrupt: Ctrl-C; with `out` it says how to go on.
         ModelNotFoundError: no such name.
     """
     from torch import nn
 
     from ..pipeline import choose_device
-    from ..training.loop import Settings
-    from ..training.prepare import finish, prepare_out, split_data
+    from ..pipeline.augment import check_policy
+    from ..training.prepare import finish, finished_run, prepare_out, split_data
     from ..training.scratch import train_network
+    from ..training.settings import Recipe, Settings
 
     if not isinstance(model, (str, nn.Module)):
         raise InputError(f"model must be a name or a torch.nn.Module, not {type(model).__name__}")
+    check_policy(augment)
     settings = Settings(
-        epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, weight_decay=weight_decay, seed=seed
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        seed=seed,
+        augment=augment,
+        recipe=Recipe() if recipe is None else recipe,
     )
-    folder = prepare_out(out)
+    folder = prepare_out(out, resume=resume)
+    if resume and (ended := finished_run(folder, settings)):
+        return ended
     learn, check = split_data(data, validation, seed)
-    trained = train_network(model, learn, check, settings=settings, device=choose_device(device), progress=progress)
+    trained = train_network(
+        model,
+        learn,
+        check,
+        settings=settings,
+        device=choose_device(device),
+        progress=progress,
+        folder=folder,
+        resume=resume,
+    )
     return finish(trained.model, trained.fitted, trained.failures, settings, folder)

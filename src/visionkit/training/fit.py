@@ -1,28 +1,37 @@
-"""Runs the loop with someone watching: a figure for each epoch, a bar, and the final count on pictures set aside."""
+"""Runs the loop with someone watching: a figure for each epoch, a bar, checkpoints, and the final count."""
 
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from ..progress import bar
 from ..results import metrics
-from .loop import Settings, predict, train_epochs
+from .learner import Group, arithmetic, batch_size_for, class_weights, new_learner
+from .loop import Learner, Lesson, Settings, Vary, predict, train_steps
 from .run import EpochRecord
+from .watch import Watch, best_epoch, is_over
+
+if TYPE_CHECKING:
+    from .keeper import Keeper
 
 _random_lock = threading.RLock()
 
 
 @dataclass(frozen=True)
 class Examples:
-    """What is learnt from, or checked on: inputs (N, …) and the classes' positions, int64 (N,), on one device."""
+    """What is learnt from, or checked on, on one device.
+
+    Attributes:
+        inputs: (N, …).
+        targets: the classes' positions, int64 (N,); or float (N, K) of 0 and 1 where a picture may have several.
+    """
 
     inputs: Tensor
     targets: Tensor
@@ -33,7 +42,7 @@ class Fitted:
     """How a training went: see `TrainingRun`.
 
     Attributes:
-        history, metrics, confusion: the run's.
+        history, metrics, confusion: the run's; no confusion where a picture may have several labels.
         logits: float32 (N, K) on the CPU: what the trained module says of the pictures set aside.
         targets: of `Examples`, for those pictures, on the CPU.
     """
@@ -50,40 +59,83 @@ def fit(
     learn: Examples,
     check: Examples,
     *,
-    classes: int,
+    classes: Sequence[str],
     prepare: Callable[[Tensor], Tensor],
     settings: Settings,
     progress: bool | None,
+    vary: Vary | None = None,
+    groups: Sequence[Group] = (),
+    keeper: Keeper | None = None,
 ) -> Fitted:
     """Trains in place, and measures after each epoch on the pictures set aside.
 
+    Args:
+        module: gives logits (N, K).
+        learn: what is learnt from.
+        check: what is measured on.
+        classes: (K,) names.
+        prepare: makes the module's input from a part of the inputs.
+        settings: how to train.
+        progress: see `visionkit.progress.bar`.
+        vary: changes a part of the inputs at random, for learning.
+        groups: parameters with rates of their own; none: all of the module's, at the full rate.
+        keeper: keeps checkpoints, and has the one to go on from.
+
     Raises:
-        TrainingError: the loss is no number any more.
+        TrainingError: the loss is no number any more, or a checkpoint cannot be written or does not fit.
+        KeyboardInterrupt: where there is a checkpoint, with the way to go on.
     """
-    history: list[EpochRecord] = []
-    answers: list[int] = []
-    logits = torch.zeros((0, classes))
-    truth = check.targets.tolist()
-    with bar(settings.epochs, progress, unit="epoch") as shown:
-        started = time.monotonic()
-        for loss in train_epochs(module, learn.inputs, learn.targets, prepare, settings):
-            logits = predict(module, check.inputs, prepare)
-            answers = logits.argmax(1).tolist()
-            now = time.monotonic()
-            record = EpochRecord(
-                epoch=len(history) + 1,
-                loss=loss,
-                validation_loss=float(functional.cross_entropy(logits, check.targets)),
-                accuracy=metrics.accuracy(truth, answers),
-                seconds=now - started,
-            )
-            started = now
-            history.append(record)
-            shown.set_postfix(loss=f"{loss:.3f}", accuracy=f"{record.accuracy:.1%}", refresh=False)
-            shown.update()
-    figures = {"accuracy": history[-1].accuracy, "validation_images": float(len(truth))}
-    confusion = metrics.confusion(truth, answers, classes)
-    return Fitted(tuple(history), figures, confusion, logits.cpu(), check.targets.cpu())
+    device, count = learn.inputs.device, len(learn.inputs)
+    weights = class_weights(settings.recipe, learn.targets, classes)
+    lesson = Lesson(learn.inputs, learn.targets, prepare, vary, weights, arithmetic(settings.recipe, device))
+    learner = new_learner(module, groups, settings, device)
+    history = list(keeper.restore(learner)) if keeper else []
+    batch_size = keeper.batch_size if keeper and keeper.batch_size else batch_size_for(learner, lesson, settings)
+    if keeper:
+        keeper.begin(learner, history, batch_size)
+    with bar(settings.epochs * count, progress, unit="image") as shown:
+        shown.n = shown.initial = min(learner.epoch * count + learner.step * batch_size, settings.epochs * count)
+        watch = Watch(learner, settings, count)
+        for step in () if is_over(history, settings) else train_steps(learner, lesson, settings, batch_size):
+            watch.see(step)
+            shown.update(step.pictures)
+            if step.last:
+                logits = predict(learner.average or module, check.inputs, prepare)
+                history.append(watch.record(step.epoch, logits, check.targets))
+                shown.set_postfix(loss=f"{history[-1].loss:.3f}", accuracy=f"{history[-1].accuracy:.1%}", refresh=False)
+                if settings.recipe.early_stopping and best_epoch(history) == step.epoch:
+                    learner.best = state_of(learner.average or module)
+            if keeper:
+                keeper.see(learner, history, epoch_over=step.last)
+            if is_over(history, settings):
+                break
+    return _finished(learner, history, check, prepare, classes)
+
+
+def state_of(module: nn.Module) -> dict[str, Tensor]:
+    """A copy of all weights."""
+    return {name: value.detach().clone() for name, value in module.state_dict().items()}
+
+
+def _finished(
+    learner: Learner,
+    history: Sequence[EpochRecord],
+    check: Examples,
+    prepare: Callable[[Tensor], Tensor],
+    classes: Sequence[str],
+) -> Fitted:
+    """Gives the module the weights that count, and measures them."""
+    best = learner.best or (learner.average.state_dict() if learner.average is not None else None)
+    if best is not None:
+        learner.module.load_state_dict(best)
+    logits = predict(learner.module, check.inputs, prepare).cpu()
+    targets = check.targets.cpu()
+    counted = history[best_epoch(history) - 1] if learner.best is not None else history[-1]
+    figures = {"accuracy": counted.accuracy, "validation_images": float(len(targets))}
+    confusion: tuple[tuple[int, ...], ...] = ()
+    if not targets.is_floating_point():
+        confusion = metrics.confusion(targets.tolist(), logits.argmax(1).tolist(), len(classes))
+    return Fitted(tuple(history), figures, confusion, logits, targets)
 
 
 @contextmanager

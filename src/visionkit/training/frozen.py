@@ -54,7 +54,7 @@ def train_head(
             head,
             Examples((features - mean) / std, targets),
             Examples((check_features - mean) / std, check_targets),
-            classes=len(classes),
+            classes=classes,
             prepare=lambda part: part,
             settings=settings,
             progress=progress,

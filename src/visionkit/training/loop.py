@@ -1,106 +1,176 @@
-"""The loop that all training of classifiers shares: AdamW, one cycle of the learning rate, cross-entropy."""
+"""The loop that all training of classifiers shares."""
 
 from __future__ import annotations
 
-import math
+import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..errors import InputError, TrainingError
+from .schedule import rate_at
+from .settings import Settings
+
+__all__ = ["Learner", "Lesson", "Settings", "Step", "predict", "train_steps"]
+
+Vary: TypeAlias = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
+"""(inputs, targets, random numbers of the CPU) → inputs and targets, changed."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """How to train.
+@dataclass
+class Learner:
+    """All that a training changes: what a checkpoint holds.
 
     Attributes:
-        epochs: times that each picture is seen.
-        batch_size: pictures in a step.
-        learning_rate: the peak of the cycle.
-        weight_decay: of AdamW.
-        seed: of the order of the pictures and all else that is drawn.
-
-    Raises:
-        InputError: a number that makes no sense.
-    """
-
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    weight_decay: float
-    seed: int
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "seed"):
-            value: object = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool):
-                raise InputError(f"{name}={value!r} must be a whole number")
-        if not 0 <= self.seed < 2**32:
-            raise InputError(f"seed={self.seed} must be from 0 to {2**32 - 1}")
-        if self.epochs < 1 or self.batch_size < 1 or self.learning_rate <= 0 or self.weight_decay < 0:
-            raise InputError(
-                f"epochs={self.epochs} and batch_size={self.batch_size} must be at least 1, "
-                f"learning_rate={self.learning_rate} above 0, weight_decay={self.weight_decay} not below"
-            )
-
-
-def train_epochs(
-    module: nn.Module, inputs: Tensor, targets: Tensor, prepare: Callable[[Tensor], Tensor], settings: Settings
-) -> Iterator[float]:
-    """Trains in place; yields the mean loss after each epoch.
-
-    Decoupled weight decay as in Loshchilov and Hutter (2019); one cycle as in Smith and Topin, "Super-convergence"
-    (2018), in torch's `OneCycleLR`.
-
-    Args:
         module: gives logits (B, K).
-        inputs: (N, …), all of them, on the module's device.
-        targets: int64 (N,), on the same device.
-        prepare: makes the module's input from a part of `inputs`.
-        settings: see `Settings`.
-
-    Raises:
-        TrainingError: the loss is no number any more.
+        optimizer: over its parameters; each group has its highest learning rate as "peak".
+        average: a running average of the module, where one is kept.
+        best: the weights of the best epoch, where training may end early.
+        epoch: epochs that are over.
+        step: steps of the next that are over.
+        loss_sum: of the pictures in these, float32.
     """
-    order = torch.Generator().manual_seed(settings.seed)
-    optimizer = torch.optim.AdamW(module.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    steps = len(_batches(torch.arange(len(inputs)), settings.batch_size))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=settings.learning_rate, total_steps=settings.epochs * steps
-    )
-    for epoch in range(settings.epochs):
-        module.train()
-        total = torch.zeros((), device=inputs.device)
-        for index in _batches(torch.randperm(len(inputs), generator=order).to(inputs.device), settings.batch_size):
-            loss = functional.cross_entropy(module(prepare(inputs[index])), targets[index])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            total += loss.detach() * len(index)
-        mean = float(total) / len(inputs)
-        if math.isnan(mean):
-            raise TrainingError(
-                f"the loss is NaN in epoch {epoch + 1}: try a learning rate below {settings.learning_rate}"
-            )
-        yield mean
+
+    module: nn.Module
+    optimizer: torch.optim.Optimizer
+    average: nn.Module | None
+    loss_sum: Tensor
+    best: dict[str, Tensor] | None = None
+    epoch: int = 0
+    step: int = 0
 
 
-def _batches(order: Tensor, size: int) -> list[Tensor]:
+@dataclass(frozen=True)
+class Lesson:
+    """What is learnt, and how pictures reach the module; on the module's device.
+
+    Attributes:
+        inputs: (N, …), all of them.
+        targets: int64 (N,), or float (N, K) of 0 and 1 where a picture may have several labels.
+        prepare: makes the module's input from a part of `inputs`.
+        vary: changes a part of `inputs`, and mixes its targets, by the numbers of a generator; None: leaves them.
+        class_weights: float (K,), or None.
+        precision: of the arithmetic within the module.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    prepare: Callable[[Tensor], Tensor]
+    vary: Vary | None = None
+    class_weights: Tensor | None = None
+    precision: torch.dtype = torch.float32
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step that was made.
+
+    Attributes:
+        epoch, number: from 1.
+        pictures: that it learnt from.
+        last: of its epoch.
+    """
+
+    epoch: int
+    number: int
+    pictures: int
+    last: bool
+
+
+def train_steps(learner: Learner, lesson: Lesson, settings: Settings, batch_size: int) -> Iterator[Step]:
+    """Trains in place, from where the learner stands; yields after each step.
+
+    Everything that is drawn comes from the seed and the number of the epoch or step, so that a training that was
+    stopped goes on as if it had not been.
+    """
+    recipe, device = settings.recipe, lesson.inputs.device
+    steps = len(parts(torch.arange(len(lesson.inputs)), batch_size * recipe.accumulate))
+    while learner.epoch < settings.epochs:
+        learner.module.train()
+        order = torch.randperm(len(lesson.inputs), generator=generator(settings.seed, "order", learner.epoch))
+        batches = parts(order, batch_size * recipe.accumulate)[learner.step :]
+        for index in batches:
+            number = learner.epoch * steps + learner.step
+            rate = rate_at(recipe, number, settings.epochs * steps)
+            set_rate(learner.optimizer, rate.factor, rate.momentum)
+            draw = generator(settings.seed, "step", number)
+            for part in parts(index.to(device), batch_size):
+                loss = loss_of(learner.module, lesson, part, draw, recipe.label_smoothing)
+                (loss * (len(part) / len(index))).backward()
+                learner.loss_sum += loss.detach() * len(part)
+            learner.optimizer.step()
+            learner.optimizer.zero_grad()
+            if learner.average is not None and recipe.ema is not None:
+                follow(learner.average, learner.module, min(recipe.ema, (1 + number) / (10 + number)))
+            learner.step += 1
+            yield Step(learner.epoch + 1, learner.step, len(index), last=learner.step == steps)
+        learner.epoch, learner.step = learner.epoch + 1, 0
+        learner.loss_sum = torch.zeros_like(learner.loss_sum)
+
+
+def loss_of(
+    module: nn.Module, lesson: Lesson, index: Tensor, draw: torch.Generator, label_smoothing: float = 0.0
+) -> Tensor:
+    """The mean loss over some pictures: cross-entropy, or for several labels each one's own binary one.
+
+    The numbers that layers such as dropout draw are torch's own; these too are set from `draw`.
+    """
+    device = lesson.inputs.device
+    torch.default_generator.manual_seed(draw.initial_seed())
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(draw.initial_seed())
+    pixels, targets = lesson.inputs[index], lesson.targets[index]
+    if lesson.vary is not None:
+        pixels, targets = lesson.vary(pixels, targets, draw)
+    with torch.autocast(device.type, lesson.precision, enabled=lesson.precision != torch.float32):
+        logits = module(lesson.prepare(pixels)).float()
+    if lesson.targets.is_floating_point():
+        smooth = targets * (1.0 - label_smoothing) + label_smoothing / 2.0
+        return functional.binary_cross_entropy_with_logits(logits, smooth, pos_weight=lesson.class_weights)
+    return functional.cross_entropy(logits, targets, lesson.class_weights, label_smoothing=label_smoothing)
+
+
+def generator(seed: int, purpose: str, number: int) -> torch.Generator:
+    """Random numbers of their own for each purpose and number, on the CPU."""
+    digest = hashlib.sha256(f"{seed} {purpose} {number}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:4], "little"))
+
+
+def set_rate(optimizer: torch.optim.Optimizer, factor: float, momentum: float) -> None:
+    """Sets every group's learning rate to a part of its peak."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak"] * factor
+        if "betas" in group:
+            group["betas"] = (momentum, group["betas"][1])
+        else:
+            group["momentum"] = momentum
+
+
+@torch.no_grad()
+def follow(average: nn.Module, module: nn.Module, decay: float) -> None:
+    """Moves a running average a little towards the module; numbers that are counted (integers) are taken over."""
+    for mean, value in zip(average.state_dict().values(), module.state_dict().values(), strict=True):
+        if mean.is_floating_point():
+            mean.lerp_(value, 1.0 - decay)
+        else:
+            mean.copy_(value)
+
+
+def parts(order: Tensor, size: int) -> list[Tensor]:
     """Parts of an order; a last one of a single picture joins its neighbour, as batch normalisation needs two."""
-    parts = list(order.split(size))
-    if size > 1 and len(parts) > 1 and len(parts[-1]) == 1:
-        parts[-2:] = [torch.cat(parts[-2:])]
-    return parts
+    found = list(order.split(size))
+    if size > 1 and len(found) > 1 and len(found[-1]) == 1:
+        found[-2:] = [torch.cat(found[-2:])]
+    return found
 
 
 @torch.no_grad()
 def predict(module: nn.Module, inputs: Tensor, prepare: Callable[[Tensor], Tensor], batch_size: int = 256) -> Tensor:
     """Logits (N, K) in evaluation mode; without inputs, of no rows."""
     module.eval()
-    parts = [module(prepare(part)) for part in inputs.split(batch_size)] if len(inputs) else []
-    return torch.cat(parts).float() if parts else torch.zeros((0, 0))
+    found = [module(prepare(part)) for part in inputs.split(batch_size)] if len(inputs) else []
+    return torch.cat(found).float() if found else torch.zeros((0, 0))

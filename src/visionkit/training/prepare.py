@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ..errors import InputError, TrainingError
-from ..models.saved import may_become_model, save_model
+from ..models.folder import CHECKPOINT_FOLDER, HISTORY_FILE, read_settings
+from ..models.saved import load_saved, may_become_model, save_model
+from .board import curves_kept
 from .data import Data, Labelled, read_data, split
 from .run import TrainingRun
 
@@ -17,7 +20,10 @@ if TYPE_CHECKING:
     from ..errors import Failure
     from ..models.protocols import Classifier
     from .fit import Fitted
-    from .loop import Settings
+    from .settings import Settings
+
+RUN_FILE: Final = "run.json"
+"""The run's figures, beside the model."""
 
 
 def split_data(data: Data, validation: float | Data, seed: int) -> tuple[Labelled, Labelled]:
@@ -36,13 +42,16 @@ def split_data(data: Data, validation: float | Data, seed: int) -> tuple[Labelle
     return learn, check
 
 
-def prepare_out(out: str | os.PathLike[str] | None) -> Path | None:
+def prepare_out(out: str | os.PathLike[str] | None, *, resume: bool = False) -> Path | None:
     """The folder for the model, refused before hours of training where it cannot serve.
 
     Raises:
-        InputError: something else is there, or nothing can be written there.
+        InputError: something else is there, or nothing can be written there; a training that has not ended is there,
+            and shall not be resumed; nothing is given, and shall be resumed.
     """
     if out is None:
+        if resume:
+            raise InputError("resume=True goes on from the checkpoint in out=, which is not given")
         return None
     folder = Path(out)
     if not may_become_model(folder):
@@ -52,18 +61,34 @@ def prepare_out(out: str | os.PathLike[str] | None) -> Path | None:
         tempfile.TemporaryFile(dir=folder.parent).close()
     except OSError as err:
         raise InputError(f"out={str(folder)!r}: nothing can be written there: {err.strerror}") from err
+    if (folder / CHECKPOINT_FOLDER).is_dir() and not resume:
+        raise InputError(
+            f"out={str(folder)!r} holds a training that has not ended: go on with resume=True; to begin anew, delete "
+            f"{folder / CHECKPOINT_FOLDER} or give another folder"
+        )
     return folder
+
+
+def finished_run(folder: Path | None, settings: Settings) -> TrainingRun | None:
+    """The run that ended in a folder, for those who resume what is done; None where none has.
+
+    Raises:
+        TrainingError: it was made with other settings.
+    """
+    if folder is None or not (folder / RUN_FILE).is_file() or (folder / CHECKPOINT_FOLDER).is_dir():
+        return None
+    before = (read_settings(folder).get("training") or {}).get("settings")
+    if before != json.loads(json.dumps(asdict(settings))):
+        raise TrainingError(f"{folder} was trained with other settings: {before}; give another out=")
+    run = TrainingRun.model_validate_json((folder / RUN_FILE).read_bytes())
+    return run.model_copy(update={"model": load_saved(folder), "folder": folder})
 
 
 def finish(
     model: Classifier, fitted: Fitted, failures: tuple[Failure, ...], settings: Settings, folder: Path | None
 ) -> TrainingRun:
     """Saves the model where a folder was given, and makes the run."""
-    history = "".join(f"{record.model_dump_json()}\n" for record in fitted.history)
-    if folder is not None:
-        record = {"settings": asdict(settings), "metrics": fitted.metrics}
-        save_model(model, folder, training=record, extra_files={"history.jsonl": history})
-    return TrainingRun(
+    run = TrainingRun(
         model=model,
         history=fitted.history,
         metrics=fitted.metrics,
@@ -72,3 +97,11 @@ def finish(
         failures=failures,
         folder=folder,
     )
+    if folder is not None:
+        history = "".join(f"{record.model_dump_json()}\n" for record in fitted.history)
+        record = {"settings": asdict(settings), "metrics": fitted.metrics}
+        with curves_kept(folder):
+            save_model(
+                model, folder, training=record, extra_files={HISTORY_FILE: history, RUN_FILE: run.model_dump_json()}
+            )
+    return run

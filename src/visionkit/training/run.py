@@ -24,6 +24,7 @@ class EpochRecord(BaseModel):
         validation_loss: on the pictures set aside.
         accuracy: on the pictures set aside, 0–1.
         seconds: how long it took.
+        images_per_second: while it learnt.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -33,6 +34,7 @@ class EpochRecord(BaseModel):
     validation_loss: float
     accuracy: float
     seconds: float
+    images_per_second: float
 
 
 class TrainingRun(BaseModel):
@@ -57,6 +59,7 @@ class TrainingRun(BaseModel):
         "validation_loss": "number",
         "accuracy": "number",
         "seconds": "number",
+        "images_per_second": "number",
     }
 
     model: Any = Field(exclude=True, default=None)

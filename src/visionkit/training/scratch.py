@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -21,7 +21,9 @@ from ..pipeline.resident import channel_statistics, load_pixels
 from ..pipeline.tensors import normalise
 from .data import Labelled
 from .fit import Examples, Fitted, fit, seeded
-from .loop import Settings
+from .keeper import fingerprint, keeping
+from .settings import Settings
+from .vary import varying
 
 MAX_OWN_SIDE: Final = 64
 """Pictures that are all alike and no larger are taken as they are: digits, icons, thumbnails."""
@@ -48,6 +50,8 @@ def train_network(
     settings: Settings,
     device: torch.device,
     progress: bool | None,
+    folder: Path | None = None,
+    resume: bool = False,
 ) -> Trained:
     """Trains a network, given by a name that takes `pretrained=False` and `num_classes`, or as a module (copied).
 
@@ -69,16 +73,25 @@ def train_network(
         network, built_by, name = _network(model, len(classes))
         network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
         examples = _examples(pixels, learn.labels, classes, device)
+        checks = _examples(check_pixels, check.labels, classes, device)
         _check_output(network, prepare(examples.inputs[:2]), classes)
-        fitted = fit(
-            network,
-            examples,
-            _examples(check_pixels, check.labels, classes, device),
-            classes=len(classes),
-            prepare=prepare,
-            settings=settings,
-            progress=progress,
-        )
+
+        def begun_with() -> dict[str, Any]:
+            pictures = fingerprint((examples.inputs, examples.targets), (checks.inputs, checks.targets))
+            return {"network": built_by or {"class": name}, "settings": asdict(settings), **pictures}
+
+        with keeping(folder, begun_with, resume=resume) as keeper:
+            fitted = fit(
+                network,
+                examples,
+                checks,
+                classes=classes,
+                prepare=prepare,
+                settings=settings,
+                progress=progress,
+                vary=varying(settings.augment, len(classes)),
+                keeper=keeper,
+            )
     trained = ModuleClassifier(
         network,
         labels=classes,
