@@ -97,9 +97,10 @@ def package(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", requires=["development"])
 def bench(session: nox.Session) -> None:
-    """Measure what importing and a first command cost, and how fast files become batches."""
+    """Measure what importing and a first command cost, how fast files become batches, and batches answers."""
     _python(session, "benchmarks/imports.py", *session.posargs)
     _python(session, "benchmarks/loading.py", *session.posargs)
+    _python(session, "benchmarks/inference.py", *session.posargs)
 
 
 def _group(name: str) -> tuple[str, ...]:

@@ -166,6 +166,24 @@ def test_an_endless_reply_is_not_read_on(vendor, connect, monkeypatch):
         ask(PIXELS, "What?", model=connect("openai"))
 
 
+@pytest.mark.parametrize("prefix", WIRES)
+def test_a_question_after_closing(vendor, connect, prefix):
+    model = connect(prefix)
+    model.close()
+    with pytest.raises(UnavailableError, match=r"some-model: the model was closed; load it again$"):
+        ask(PIXELS, "What?", model=model)
+    assert vendor.seen == []
+
+
+def test_closing_while_a_question_is_sent(vendor, connect, monkeypatch):
+    """Between the look at whether it is closed and the sending."""
+    model = connect("openai")
+    exchange = model._exchange
+    monkeypatch.setattr(model, "_exchange", lambda *given: (model.close(), exchange(*given))[1])
+    with pytest.raises(UnavailableError, match=r"the model was closed; load it again"):
+        ask(PIXELS, "What?", model=model)
+
+
 def test_closing_ends_a_wait(vendor, connect):
     """From another thread, as a program that ends does it: the pause asked for is not sat out."""
     model = connect("openai")

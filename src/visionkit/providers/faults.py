@@ -53,7 +53,7 @@ class Fault:
         """The error to raise, which tells how many attempts were made."""
         details = [f"status {self.status}"] if self.status else []
         details += [f"request {self.request_id}"] if self.request_id else []
-        if self.kind is not AnswerError:  # there, an answer came
+        if attempts and self.kind is not AnswerError:  # there, an answer came
             details += [f"{attempts} attempts" if attempts > 1 else "1 attempt"]
         text = f"{model}: {self.summary}" + (f" ({', '.join(details)})" if details else "")
         text += f": {self.quoted}" if self.quoted else ""

@@ -175,6 +175,8 @@ class HostedModel:
 
     def _ask(self, pictures: Sequence[Picture], words: tuple[Any, ...]) -> tuple[Description | Fault, int]:
         """The answer or what went wrong, and how many attempts it took."""
+        if self._stopped.is_set():
+            return self._closed(), 0
         uploads = tuple(encode_upload(p, upload_rules(self._wire.limits, p.size)) for p in pictures)
         question = Question(self._model, uploads, *words)
         payload = self._payload(question)
@@ -238,9 +240,15 @@ class HostedModel:
                 return self._exchange(client, payload)
         except Exception as err:
             fault = fault_of(err, key)
+            if fault is None and self._stopped.is_set():  # the SDK has only a RuntimeError for it
+                return self._closed()
             if fault is None:
                 raise
             return fault
+
+    @staticmethod
+    def _closed() -> Fault:
+        return Fault(UnavailableError, "the model was closed; load it again")
 
     def _exchange(self, client: Any, payload: dict[str, Any]) -> bytes | Fault:
         deadline = time.monotonic() + self._connection.timeout_seconds

@@ -50,7 +50,7 @@ def fine_tune(
         validation: the fraction of every class that is set aside to measure on, or data of its own.
         seed: of the split and the order.
         device: where to run; None chooses CUDA, then MPS, then the CPU; for a name.
-        speed: "default" or "exact"; for a name.
+        speed: "default", "fast" or "exact"; for a name.
         out: a folder for the trained model; it holds the backbone too.
         progress: show a bar; None: when it takes over two seconds and someone is watching.
 
