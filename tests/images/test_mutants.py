@@ -92,7 +92,7 @@ def limit(rng, data):
 
 
 def cut(rng, data):
-    del data[rng.randrange(1, len(data)) :]
+    del data[rng.randrange(len(data)) :]
     if rng.random() < 0.5 and data[:2] == b"\xff\xd8":
         data += b"\xff\xd9"
 

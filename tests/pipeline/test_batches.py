@@ -5,9 +5,11 @@ import io
 import itertools
 import os
 import re
+import socket
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -324,3 +326,20 @@ def test_batches_within_inference_mode(photos):
         inside = [batch.pixels.clone() for batch in Batches([photos[1]] * 3, spec, batch_size=2, device="cpu")]
     outside = [batch.pixels for batch in Batches([photos[1]] * 3, spec, batch_size=2, device="cpu")]
     assert all(torch.equal(a, b) for a, b in zip(inside, outside, strict=True))
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_silent_server_holds_nobody_up(monkeypatch, scheme):
+    """Leaving ends the waits of the threads: for an answer, or in the middle of a handshake."""
+    monkeypatch.setattr("visionkit.images.fetch.why_refused", lambda *_, **__: None)  # lets the threads reach it
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"{scheme}://127.0.0.1:{server.getsockname()[1]}/a.png"
+        batches = Batches([pictures(1)[0], url, url], PREPROCESS, batch_size=1, workers=2)
+        next(batches)
+        taken, _ = server.accept()
+        with taken:
+            assert taken.recv(1)  # it is being waited for
+            started = time.monotonic()
+            batches.close()
+            assert time.monotonic() - started < 5
+        assert decoders() == []

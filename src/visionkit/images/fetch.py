@@ -10,7 +10,7 @@ import socket
 import ssl
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from functools import lru_cache
 from typing import Any, Final
@@ -23,6 +23,7 @@ from ..errors import FetchError, ImageTooLargeError
 from .addresses import why_refused
 from .checks import MAX_BYTES
 from .urls import Url, parse_url
+from .waits import endable
 
 TOTAL_SECONDS: Final = 30.0
 """From the first look-up to the last byte, redirections included."""
@@ -54,8 +55,11 @@ def fetch(url: str, name: str, *, allow_private: bool = False, seconds: float = 
         FetchError: it may not be fetched, or its server does not answer, or not with a whole body.
         ImageTooLargeError: more than `MAX_BYTES`, inflated or not.
     """
-    deadline = _Deadline(seconds, name)
-    target = parse_url(url, name)
+    with endable(name) as watch:
+        return _fetch(parse_url(url, name), _Deadline(seconds, name, watch), name, allow_private=allow_private)
+
+
+def _fetch(target: Url, deadline: _Deadline, name: str, *, allow_private: bool) -> bytes:
     for _ in range(MAX_REDIRECTS + 1):
         addresses = _resolve(target, name, allow_private=allow_private)
         with _errors_of_ours(target, deadline, name), closing(_connect(target, addresses, deadline, name)) as stream:
@@ -74,9 +78,10 @@ def fetch(url: str, name: str, *, allow_private: bool = False, seconds: float = 
 
 
 class _Deadline:
-    """The one moment at which all must be done."""
+    """The one moment at which all must be done; and `watch`, by which it may end sooner: see `endable`."""
 
-    def __init__(self, seconds: float, name: str) -> None:
+    def __init__(self, seconds: float, name: str, watch: Callable[[socket.socket], None]) -> None:
+        self.watch = watch
         self._end = time.monotonic() + seconds
         self._message = f"cannot load {name}: it took longer than {seconds:g} seconds"
 
@@ -130,6 +135,7 @@ def _connect(target: Url, addresses: list[tuple[int, Any]], deadline: _Deadline,
     for family, address in addresses:
         stream = socket.socket(family, socket.SOCK_STREAM)
         try:
+            deadline.watch(stream)
             stream.settimeout(deadline.left(CONNECT_SECONDS))
             stream.connect(address)
             if target.scheme == "http":

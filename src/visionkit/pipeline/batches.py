@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..errors import Failure, InputError, VisionkitError
 from ..images import Fit, Source, describe, is_single, load_array
+from ..images.waits import Waits
 from .device import choose_device, compute_dtype
 from .preprocess import Preprocess
 from .tensors import fit_pixels, normalise
@@ -267,15 +268,15 @@ class _Decoders:
 
     def __init__(self, threads: int) -> None:
         self._pool: ThreadPoolExecutor | None = None
+        self._waits = Waits()
         if threads:
             with _thread_count:
                 self._pool = self._start(threads)
 
-    @staticmethod
-    def _start(threads: int) -> ThreadPoolExecutor:
+    def _start(self, threads: int) -> ThreadPoolExecutor:
         before = torch.get_num_threads()
         ready = threading.Barrier(threads)
-        pool = ThreadPoolExecutor(threads, "visionkit-decode", initializer=_use_one_thread)
+        pool = ThreadPoolExecutor(threads, "visionkit-decode", initializer=self._enter_thread)
         try:
             for future in [pool.submit(ready.wait) for _ in range(threads)]:
                 future.result()
@@ -286,6 +287,10 @@ class _Decoders:
         finally:  # what a worker sets becomes the default of every later thread
             torch.set_num_threads(before)
         return pool
+
+    def _enter_thread(self) -> None:
+        _use_one_thread()
+        self._waits.join()
 
     def submit(self, work: Callable[[], Fit]) -> Future[Fit]:
         if self._pool is not None:
@@ -302,6 +307,7 @@ class _Decoders:
 
     def __exit__(self, *_: object) -> None:
         if self._pool is not None:
+            self._waits.end()  # a slow server would hold the end, and Ctrl-C, for as long as it is waited for
             self._pool.shutdown(wait=True, cancel_futures=True)
 
 
