@@ -224,6 +224,7 @@ def hub(monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
     template = f"{address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
     monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr("huggingface_hub.hf_api.api.endpoint", address)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     for variable in ("VISIONKIT_OFFLINE", "HF_HUB_OFFLINE"):
@@ -254,7 +255,9 @@ def test_a_hub_that_refuses_is_an_error_that_says_how_to_go_on(hub, monkeypatch,
     )
     with pytest.raises(ModelNotFoundError, match=message):
         Remote("open_clip:Tiny/tag", "org/tiny", WEIGHTS_FILES).fetch(open_clip, 12.0)
-    assert len(hub.asked) == tries, "only a file that is not there leaves the next to try"
+    assert len([a for a in hub.asked if "open_clip" in a]) == tries, (
+        "only a file that is not there leaves the next to try"
+    )
 
 
 def broken(folder, **changes):

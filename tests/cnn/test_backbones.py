@@ -98,7 +98,9 @@ def test_timm_errors(tmp_path, timm_folder, monkeypatch):
     with pytest.raises(ModelLoadError, match=r"has no config\.json"):
         vk.load_model(f"timm:{tmp_path}")
     monkeypatch.setenv("VISIONKIT_OFFLINE", "1")
-    with pytest.raises(ModelNotFoundError, match=r"Hugging Face, timm/resnet50\.a1_in1k; fetch it ahead: hf download"):
+    with pytest.raises(
+        ModelNotFoundError, match=r"Hugging Face, repository timm/resnet50\.a1_in1k; fetch it ahead: hf download"
+    ):
         vk.load_model("timm:resnet50.a1_in1k")
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InputError, ModelLoadError, ModelNotFoundError
 from ..extras import require
 from ..models.catalog import nearest
-from ..models.hub import fetching, is_cached
+from ..models.hub import fetching_repository, is_cached
 from ..models.wrap import ModuleClassifier, ModuleEmbedder
 from ..pipeline import Preprocess, choose_device
 from .imagenet import imagenet_labels
@@ -131,9 +131,7 @@ def _by_name(timm: Any, name: str, pretrained: bool, num_classes: int | None, mo
         raise ModelNotFoundError(f"timm has no weights {name!r}; it has: {known}; or pretrained=False")
     repository = config.hf_hub_id if isinstance(config.hf_hub_id, str) else f"timm/{name}"
     cached = is_cached(repository, "model.safetensors")
-    with fetching(
-        f"timm:{name}", source=f"Hugging Face, {repository}", ahead=f"hf download {repository}", cached=cached
-    ):
+    with fetching_repository(f"timm:{name}", repository, cached=cached):
         trained: nn.Module = timm.create_model(name, pretrained=True, **model_args)
         return trained
 

@@ -6,11 +6,13 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from ..errors import ModelLoadError, ModelNotFoundError, VisionkitError
 from ..log import log
 
-_OFFLINE = ("VISIONKIT_OFFLINE", "HF_HUB_OFFLINE")
+_OFFLINE: Final = ("VISIONKIT_OFFLINE", "HF_HUB_OFFLINE")
+_REACHED_SECONDS: Final = 5.0
 
 
 def offline_variable() -> str | None:
@@ -70,8 +72,9 @@ def fetching_repository(
     revision: str | None = None,
     megabytes: float | None = None,
     hint: str = "",
+    cached: bool = False,
 ) -> Iterator[None]:
-    """`fetching` for a repository at Hugging Face.
+    """`fetching` for a repository at Hugging Face, which is told within seconds where there is no network.
 
     Args:
         name: what is fetched, for messages.
@@ -79,13 +82,36 @@ def fetching_repository(
         revision: a branch, tag or commit of it.
         megabytes: its size, where it is known.
         hint: what else to say of how to fetch it ahead.
+        cached: it is on this machine already.
 
     Raises:
         ModelNotFoundError: downloads are forbidden, or the download failed.
+        ModelLoadError: what is cached is damaged.
     """
     ahead = f"hf download {repository}{f' --revision {revision}' if revision else ''}{hint}"
-    with fetching(name, source=f"Hugging Face, repository {repository}", ahead=ahead, megabytes=megabytes):
+    source = f"Hugging Face, repository {repository}"
+    with fetching(name, source=source, ahead=ahead, megabytes=megabytes, cached=cached):
+        if not cached:
+            _check_reachable(repository, revision)
         yield
+
+
+def _check_reachable(repository: str, revision: str | None) -> None:
+    """Asks the hub one small question: its client goes on trying a download for half a minute, and takes no setting.
+
+    Raises:
+        Exception: there is no way to the hub. What the hub itself says, or that it is slow, is left to the download.
+    """
+    from huggingface_hub import model_info  # here: many names need no hub
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        model_info(repository, revision=revision, timeout=_REACHED_SECONDS)
+    except HfHubHTTPError:
+        pass
+    except Exception as err:
+        if type(err).__name__ != "ReadTimeout":  # of httpx, or of httpx2 below newer clients
+            raise
 
 
 def is_cached(repository: str, file: str) -> bool:
