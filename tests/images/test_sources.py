@@ -14,6 +14,7 @@ from PIL import Image
 
 from visionkit.errors import ImageDecodeError, ImageTooLargeError, InputError, SourceError
 from visionkit.images import describe, load_image, sources
+from visionkit.images.thumbnails import read_again
 
 
 @pytest.fixture
@@ -170,6 +171,18 @@ def test_names_that_are_not_text(tmp_path, data, photo):
     assert np.array_equal(np.asarray(load_image(str(path))), photo)
     path.write_bytes(b"x")
     refused(path, r"caf\\udce9\.png: it is no picture", ImageDecodeError)
+
+
+@pytest.mark.parametrize(
+    "name", [b"caf\xe9.png", b"two\nlines.png", b"\x1b[31m\xe2\x80\xae.png", b"a\\n.png", b"plain.png"]
+)
+def test_a_results_source_leads_back_to_its_file(tmp_path, data, photo, name):
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
+    path.write_bytes(data)
+    assert describe(path).isprintable()
+    assert np.array_equal(np.asarray(read_again(describe(path))), photo)
+    with pytest.raises(SourceError, match="no such file"):
+        read_again(describe(path.with_suffix(".jpg")))
 
 
 def test_the_empty_path_is_shown():

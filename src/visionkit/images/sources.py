@@ -59,6 +59,7 @@ _USER = r"(?:[^/\\?#]*@|[^/\\?#@\[]*:(?!\d*[/\\?#]|\d*$).*@)"  # also with a pas
 _LOGIN = re.compile("^" + _SCHEME + _USER, re.DOTALL)
 _MARK_LENGTH: Final = 8
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_ESCAPE = re.compile(r"\\(?:[tnr]|x[0-9a-f]{2}|u[0-9a-f]{4})")
 
 
 def is_tensor(value: object) -> TypeGuard[TensorLike]:
@@ -89,6 +90,16 @@ def is_single(value: object) -> bool:
 def printable(text: str) -> str:
     """`text` with control, direction and undecodable characters escaped, so that it fits one safe line."""
     return _CONTROL.sub(lambda m: m.group().encode("unicode_escape").decode("ascii"), text)
+
+
+def unprinted(text: str) -> str:
+    """What `printable` may have made `text` of; a name that has such an escape of its own cannot be told from it."""
+    return _ESCAPE.sub(_unescaped, text)
+
+
+def _unescaped(escape: re.Match[str]) -> str:
+    character = escape.group().encode("ascii").decode("unicode_escape")
+    return character if _CONTROL.match(character) else escape.group()
 
 
 def describe(source: object) -> str:  # noqa: PLR0911 - a table of kinds

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from ..errors import InputError
+from ..errors import InputError, SourceError
 from .load import load_image
-from .sources import Picture
+from .sources import Picture, unprinted
 
 
 def read_again(source: str) -> Picture:
@@ -21,7 +21,13 @@ def read_again(source: str) -> Picture:
     """
     if source.startswith(("//", "\\\\")):  # a result may come from a file: it must not send us to another machine
         raise InputError(f"{source} is not on this machine")
-    return load_image(Path(source))  # a Path is never taken for a URL
+    try:
+        return load_image(Path(source))  # a Path is never taken for a URL
+    except SourceError:
+        named = unprinted(source)
+        if named == source:
+            raise
+        return load_image(Path(named))
 
 
 def picture_uri(picture: Picture, side: int) -> str:
