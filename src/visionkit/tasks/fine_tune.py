@@ -82,4 +82,4 @@ def fine_tune(
     folder = prepare_out(out)
     learn, check = split_data(data, validation, seed)
     headed = train_head(embedder, learn, check, settings=settings, progress=progress)
-    return finish(headed.model, headed.fitted, headed.failures, settings, folder)
+    return finish(headed, settings, folder)

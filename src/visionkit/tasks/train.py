@@ -102,4 +102,4 @@ def train(
         folder=folder,
         resume=resume,
     )
-    return finish(trained.model, trained.fitted, trained.failures, settings, folder)
+    return finish(trained, settings, folder)

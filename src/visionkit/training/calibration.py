@@ -106,9 +106,24 @@ def best_temperature(logits: Tensor, targets: Tensor) -> float:
     return math.exp((low + high) / 2)
 
 
+def figures_of(logits: Tensor, targets: Tensor, temperature: float) -> dict[str, Interval]:
+    """The figures of `results.metrics` on pictures that were not learnt from; none where a logit is no number."""
+    scores, truth = logits.detach().cpu().double() / temperature, targets.detach().cpu()
+    if not scores.numel() or not bool(scores.isfinite().all()):
+        return {}
+    if of_several(truth):
+        return metrics.multi_label_figures(truth.bool().numpy(), scores.sigmoid().numpy())
+    return metrics.figures(truth.numpy(), scores.softmax(1).numpy())
+
+
+def of_several(targets: Tensor) -> bool:
+    """Whether a picture may have several labels: targets (N, K) of zeros and ones, not positions (N,)."""
+    return targets.ndim == 2
+
+
 def _loss(logits: Tensor, targets: Tensor) -> float:
     """The sum over pictures: cross-entropy, or that of yes and no for each label."""
-    if targets.ndim == 2:
+    if of_several(targets):
         return float(
             torch.nn.functional.binary_cross_entropy_with_logits(logits, targets.to(logits.dtype), reduction="sum")
         )
@@ -117,7 +132,7 @@ def _loss(logits: Tensor, targets: Tensor) -> float:
 
 def _sure(logits: Tensor, targets: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """Which answers are right and how sure they were, (N,); of several labels, whether each is there, (N, K)."""
-    if targets.ndim == 2:
+    if of_several(targets):
         return targets.bool().numpy(), logits.sigmoid().numpy()
     confidence, answers = logits.softmax(1).max(1)
     return (answers == targets).numpy(), confidence.numpy()

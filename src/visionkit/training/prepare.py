@@ -7,19 +7,22 @@ import os
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from ..errors import InputError, TrainingError
 from ..models.folder import CHECKPOINT_FOLDER, HISTORY_FILE, read_settings
 from ..models.saved import load_saved, may_become_model, save_model
 from .board import curves_kept
+from .calibration import calibrate, figures_of
 from .data import Data, Labelled, read_data, split
-from .run import TrainingRun
+from .evidence import Explain, gather, worst_mistakes
+from .run import REPORT_FILE, TrainingRun
 
 if TYPE_CHECKING:
     from ..errors import Failure
-    from ..models.protocols import Classifier
+    from ..models.wrap import ModuleClassifier
     from .fit import Fitted
+    from .heads import HeadClassifier
     from .settings import Settings
 
 RUN_FILE: Final = "run.json"
@@ -84,24 +87,59 @@ def finished_run(folder: Path | None, settings: Settings) -> TrainingRun | None:
     return run.model_copy(update={"model": load_saved(folder), "folder": folder})
 
 
-def finish(
-    model: Classifier, fitted: Fitted, failures: tuple[Failure, ...], settings: Settings, folder: Path | None
-) -> TrainingRun:
-    """Saves the model where a folder was given, and makes the run."""
+class Ended(Protocol):
+    """A training that has ended: what `scratch.Trained` and `frozen.Headed` hold."""
+
+    @property
+    def model(self) -> ModuleClassifier | HeadClassifier:
+        """The trained model."""
+
+    @property
+    def fitted(self) -> Fitted:
+        """How it went."""
+
+    @property
+    def failures(self) -> tuple[Failure, ...]:
+        """Pictures that could not be loaded."""
+
+    @property
+    def learn(self) -> Labelled:
+        """The pictures that were learnt from."""
+
+    @property
+    def check(self) -> Labelled:
+        """The pictures set aside, in the order of `fitted.logits`."""
+
+
+def finish(ended: Ended, settings: Settings, folder: Path | None, *, explain: Explain | None = None) -> TrainingRun:
+    """Calibrates the model, saves it with its report where a folder was given, and makes the run."""
+    model, fitted = ended.model, ended.fitted
+    classes = tuple(model.labels)
+    calibration = calibrate(fitted.logits, fitted.targets)
+    if calibration is not None:
+        model.temperature = calibration.temperature
+    places, worst = worst_mistakes(ended.check, fitted.logits, fitted.targets, classes, model.temperature)
     run = TrainingRun(
         model=model,
         history=fitted.history,
         metrics=fitted.metrics,
-        labels=tuple(model.labels),
+        figures=figures_of(fitted.logits, fitted.targets, model.temperature),
+        labels=classes,
         confusion=fitted.confusion,
-        failures=failures,
+        calibration=calibration,
+        worst=worst,
+        failures=ended.failures,
         folder=folder,
     )
+    run.keep(gather(ended.learn, ended.check, places, settings=asdict(settings), explain=explain))
     if folder is not None:
         history = "".join(f"{record.model_dump_json()}\n" for record in fitted.history)
         record = {"settings": asdict(settings), "metrics": fitted.metrics}
         with curves_kept(folder):
             save_model(
-                model, folder, training=record, extra_files={HISTORY_FILE: history, RUN_FILE: run.model_dump_json()}
+                model,
+                folder,
+                training=record,
+                extra_files={HISTORY_FILE: history, RUN_FILE: run.model_dump_json(), REPORT_FILE: run.report()},
             )
     return run

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
+from ..atomic import write_file
+from ..errors import InputError
+from ..images import describe
 from ..results import html
+from ..results.intervals import Interval
 from ..results.values import ColumnKind, FailureField
+from .calibration import Calibration
+from .evidence import Evidence, Mistake
 
 if TYPE_CHECKING:
     from ..results.figures import Figure
+
+REPORT_FILE: Final = "report.html"
+"""The report's name, beside the model."""
 
 
 class EpochRecord(BaseModel):
@@ -44,8 +54,11 @@ class TrainingRun(BaseModel):
         model: the trained model: give it to any verb, or to `save_model`.
         history: one record for each epoch.
         metrics: figures on the pictures set aside: "accuracy", and how many there were, "validation_images".
+        figures: more of them, each with its confidence interval: see `results.metrics.figures`.
         labels: the classes.
         confusion: (K, K) counts: row the true class, column the answer.
+        calibration: the model's temperature, and what it does for the probabilities.
+        worst: the wrong answers that the model was surest of.
         failures: pictures that could not be loaded, and were left out.
         folder: where the model was saved, when `out` was given.
     """
@@ -65,10 +78,47 @@ class TrainingRun(BaseModel):
     model: Any = Field(exclude=True, default=None)
     history: tuple[EpochRecord, ...]
     metrics: dict[str, float]
+    figures: dict[str, Interval] = Field(default_factory=dict)
     labels: tuple[str, ...]
     confusion: tuple[tuple[int, ...], ...]
+    calibration: Calibration | None = None
+    worst: tuple[Mistake, ...] = ()
     failures: tuple[FailureField, ...] = ()
     folder: Path | None = None
+    _evidence: Evidence | None = PrivateAttr(default=None)
+
+    def keep(self, evidence: Evidence) -> None:
+        """Takes pictures and settings for the report, which are no part of the run's JSON."""
+        self._evidence = evidence
+
+    def report(self) -> str:
+        """The report as one HTML page that needs nothing else: see `write_report`."""
+        from .report import report_html
+
+        return report_html(self, self._evidence)
+
+    def write_report(self, path: str | os.PathLike[str]) -> Path:
+        """Writes the report: data with examples, curves, confusion, every class, calibration, the worst mistakes.
+
+        It is one HTML file without scripts, which loads nothing from anywhere; with `out`, training wrote one already,
+        `report.html`. A run that was read from JSON shows pictures only of files that are still there.
+
+        Args:
+            path: the file, replaced if it is there.
+
+        Returns:
+            The path.
+
+        Raises:
+            InputError: the file cannot be written.
+        """
+        target = Path(path)
+        text = self.report()
+        try:
+            write_file(target, text.encode())
+        except OSError as err:
+            raise InputError(f"cannot write {describe(path)}: {err.strerror}") from err
+        return target
 
     def plot(self) -> Figure:
         """Curves of loss and accuracy, and the confusion matrix, as a matplotlib figure."""
