@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from ..errors import InputError
@@ -23,7 +24,7 @@ def check_labels(labels: Sequence[str]) -> tuple[str, ...]:
     for name in names:
         if not isinstance(name, str) or not name.strip():
             raise InputError(f"label {name!r} is no name; labels are strings that are not empty")
-    repeated = [n for n in dict.fromkeys(names) if names.count(n) > 1]
+    repeated = [name for name, count in Counter(names).items() if count > 1]
     if repeated:
         raise InputError(f"label {repeated[0]!r} is given twice; labels are names and must differ")
     return tuple(str(n) for n in names)

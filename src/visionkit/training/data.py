@@ -1,131 +1,115 @@
-"""Labelled pictures: from pairs or a folder per class; labels by name; a stratified split."""
+"""Data of any form becomes `Labelled`: folders, tables, pairs, data sets of torch and of Hugging Face."""
 
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TypeAlias
-
-from sklearn.model_selection import train_test_split
+from typing import Any, Protocol, TypeAlias
 
 from ..errors import InputError, TrainingError
-from ..images import Source, describe, find_images, is_single
-from ..images.sources import is_file_object, read_bytes
-from ..models.labels import check_labels
+from ..images import Source, describe, find_images
+from .datasets import from_hugging_face, from_torch, is_hugging_face_dataset, is_torch_dataset
+from .labelled import PARTS, Label, Labelled, Row, from_rows, joined
+from .manifest import is_manifest, read_manifest
+from .splits import check_classes, split
 
-Data: TypeAlias = "str | os.PathLike[str] | Iterable[tuple[Source, str]]"
-"""A folder with a folder of pictures for each class, or pairs of an image source and its label."""
+__all__ = ["Data", "Label", "Labelled", "check_classes", "read_data", "split"]
 
 
-@dataclass(frozen=True)
-class Labelled:
-    """Pictures with the names of their classes.
+class Items(Protocol):
+    """A map-style data set, such as torch's."""
 
-    Attributes:
-        sources: (N,) image sources.
-        labels: (N,) the class of each.
-    """
+    def __getitem__(self, index: Any, /) -> Any:
+        """An image and its label."""
 
-    sources: tuple[Source, ...]
-    labels: tuple[str, ...]
 
-    def __len__(self) -> int:
-        return len(self.sources)
+Data: TypeAlias = "str | os.PathLike[str] | Iterable[tuple[Source, str | Sequence[str]]] | Items | Mapping[str, Any]"
+"""Pictures with labels:
 
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The different labels, sorted."""
-        return check_labels(sorted(set(self.labels)))
+- a folder with a folder of pictures for each class, or with such folders within `train`, `val` and `test`;
+- a CSV, JSONL or Parquet table with the columns image (a path relative to the table, or a URL), label, and maybe split;
+- pairs of an image source and its label;
+- a map-style torch `Dataset` that gives such pairs; numbers are positions in its `classes`;
+- a Hugging Face `datasets.Dataset` with the columns image and label;
+- a mapping of `train`, `val` and `test` to any of these, such as a `datasets.DatasetDict`.
 
-    def without(self, failed: Iterable[int]) -> Labelled:
-        """What is left when some could not be loaded.
-
-        Raises:
-            TrainingError: a class has no picture left.
-        """
-        gone = set(failed)
-        left = self.choose(i for i in range(len(self)) if i not in gone)
-        empty = sorted(set(self.labels) - set(left.labels))
-        if empty:
-            raise TrainingError(f"none of the {self.labels.count(empty[0])} pictures of {empty[0]!r} could be loaded")
-        return left
-
-    def choose(self, indices: Iterable[int]) -> Labelled:
-        """The pictures at some positions."""
-        chosen = list(indices)
-        return Labelled(tuple(self.sources[i] for i in chosen), tuple(self.labels[i] for i in chosen))
+A list of names in the place of a label: a picture may have several.
+"""
 
 
 def read_data(data: Data) -> Labelled:
     """Data of any accepted form.
 
     Raises:
-        SourceError: the folder is missing.
-        InputError: not pairs, or a label that is no name.
+        SourceError: the folder or table is missing.
+        InputError: not data of such a form, or a label that is no name.
         TrainingError: no pictures, or fewer than two classes.
     """
-    if isinstance(data, (str, os.PathLike)):
-        labelled, wanted = _from_folder(data), f": {describe(data)} must hold a folder of pictures for each class"
-    else:
-        labelled, wanted = _from_pairs(data), ""
+    labelled = _read(data)
     if not len(labelled):
+        wanted = ""
+        if isinstance(data, (str, os.PathLike)) and not is_manifest(Path(data)):
+            wanted = f": {describe(data)} must hold a folder of pictures for each class"
         raise TrainingError(f"there are no pictures to learn from{wanted}")
-    if len(labelled.classes) < 2:
+    if not any(labelled.names()):
+        raise TrainingError("no picture has a label")
+    if len(labelled.classes) < 2 and not labelled.multi_label:
         raise TrainingError(f"there is one class only, {labelled.classes[0]!r}: a classifier needs two at least")
     return labelled
 
 
-def split(data: Labelled, fraction: float, seed: int) -> tuple[Labelled, Labelled]:
-    """Splits off a fraction for validation, of every class alike; the same for the same seed.
-
-    Raises:
-        InputError: a fraction that is not between 0 and 1.
-        TrainingError: a class with a single picture, or too few pictures for a part of every class.
-    """
-    if not 0.0 < fraction < 1.0:
-        raise InputError(f"validation={fraction} must be a fraction between 0 and 1, or data")
-    lonely = [label for label, count in Counter(data.labels).items() if count < 2]
-    if lonely:
-        raise TrainingError(f"the class {lonely[0]!r} has one picture; two at least are needed to learn and to check")
-    try:
-        learn, check = train_test_split(
-            range(len(data)), test_size=fraction, stratify=data.labels, random_state=seed, shuffle=True
-        )
-    except ValueError as err:
-        raise TrainingError(
-            f"{len(data)} pictures of {len(data.classes)} classes are too few to set {fraction:.0%} aside: {err}"
-        ) from err
-    return data.choose(sorted(learn)), data.choose(sorted(check))
+def _read(data: Any) -> Labelled:
+    if isinstance(data, (str, os.PathLike)):
+        path = Path(data)
+        return read_manifest(path) if is_manifest(path) and not path.is_dir() else _from_folder(path)
+    if isinstance(data, Mapping):
+        return _from_parts(data)
+    if is_hugging_face_dataset(data):
+        return from_hugging_face(data)
+    if is_torch_dataset(data):
+        return from_torch(data)
+    if not isinstance(data, Iterable):
+        raise InputError(f"data must be a folder or pairs of image and label, not {type(data).__name__}")
+    return from_rows(_pairs(data), "data[{}]".format)
 
 
-def _from_folder(folder: str | os.PathLike[str]) -> Labelled:
-    sources: list[Source] = []
-    labels: list[str] = []
-    for path in find_images(folder):
-        parts = path.relative_to(Path(folder)).parts
-        if len(parts) > 1:  # a picture beside the class folders has no class
-            sources.append(path)
-            labels.append(parts[0])
-    return Labelled(tuple(sources), tuple(labels))
+def _from_parts(parts: Mapping[Any, Any]) -> Labelled:
+    found: list[Labelled] = []
+    for name, data in parts.items():
+        known = PARTS.get(str(name).casefold())
+        if known is None:
+            raise InputError(f"the data has a part {name!r:.80}; the parts are 'train', 'val' and 'test'")
+        part = _read(data)
+        found.append(replace(part, parts=(known,) * len(part)))
+    return joined(found)
 
 
-def _from_pairs(pairs: Iterable[object]) -> Labelled:
-    sources: list[Source] = []
-    labels: list[str] = []
-    if not isinstance(pairs, Iterable):
-        raise InputError(f"data must be a folder or pairs of image and label, not {type(pairs).__name__}")
+def _from_folder(folder: Path) -> Labelled:
+    """The first folder below is the class, or the part where all of them are called so and hold classes."""
+    found = [(path, path.relative_to(folder).parts) for path in find_images(folder)]
+    inside = [(path, parts) for path, parts in found if len(parts) > 1]  # a picture beside the folders has no class
+    tops = {parts[0].casefold() for _, parts in inside}
+    by_parts = "train" in {PARTS.get(top) for top in tops} and tops <= PARTS.keys()
+    if by_parts and any(len(parts) > 2 for _, parts in inside):
+        inside = [(path, parts) for path, parts in inside if len(parts) > 2]
+        rows: list[Row] = [(path, parts[1], parts[0]) for path, parts in inside]
+        classes = {name for top in sorted({parts[0] for _, parts in inside}) for name in _folders(folder / top)}
+    else:
+        rows = [(path, parts[0], None) for path, parts in inside]
+        classes = set(_folders(folder))
+    labelled = from_rows(rows, lambda index: describe(inside[index][0]))
+    return replace(labelled, empty=tuple(sorted(classes - {str(label) for _, label, _ in rows})))
+
+
+def _folders(folder: Path) -> Iterator[str]:
+    with os.scandir(folder) as entries:
+        yield from (e.name for e in entries if e.is_dir(follow_symlinks=False) and not e.name.startswith("."))
+
+
+def _pairs(pairs: Iterable[object]) -> Iterator[Row]:
     for index, pair in enumerate(pairs):
-        if not isinstance(pair, Sequence) or isinstance(pair, str) or len(pair) != 2 or not is_single(pair[0]):
+        if not isinstance(pair, Sequence) or isinstance(pair, str) or len(pair) != 2:
             raise InputError(f"data[{index}] is no pair of an image and its label")
-        source: Source = pair[0]
-        label = pair[1]
-        if not isinstance(label, str) or not label.strip():
-            raise InputError(f"the label of data[{index}] is {label!r}: labels are names, strings that are not empty")
-        if is_file_object(source):  # each picture is read more than once
-            source = read_bytes(source, describe(source))
-        sources.append(source)
-        labels.append(label)
-    return Labelled(tuple(sources), tuple(labels))
+        yield pair[0], pair[1], None

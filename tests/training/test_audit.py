@@ -1,0 +1,167 @@
+"""What is said of a data set before it is learnt from."""
+
+from __future__ import annotations
+
+import io
+import logging
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from visionkit.errors import Failure, ImageDecodeError
+from visionkit.images import load_image
+from visionkit.pipeline.preprocess import Preprocess
+from visionkit.pipeline.resident import load_pixels
+from visionkit.pipeline.sketch import near_pairs, sketches
+from visionkit.training.audit import audited, completed, near_duplicates, near_names
+from visionkit.training.data import Labelled, read_data, split
+from visionkit.training.data_report import DataReport
+from visionkit.training.same_bytes import equal_sources
+
+
+def labelled(pairs):
+    return Labelled(tuple(source for source, _ in pairs), tuple(label for _, label in pairs))
+
+
+def report_of(learn, check):
+    return audited(labelled(learn), labelled(check))[0].report
+
+
+def test_counts_and_a_clean_report(caplog):
+    report = report_of([(b"1", "a"), (b"2", "a"), (b"3", "b")], [(b"4", "a"), (b"5", "b")])
+    assert report.counts == {"a": {"train": 2, "val": 1}, "b": {"train": 1, "val": 1}}
+    assert report.images == {"train": 3, "val": 2}
+    assert report.warnings == ()
+    assert repr(report) == "DataReport(2 classes: 3 train, 2 val)"
+    assert caplog.messages == []
+    assert DataReport.model_validate_json(report.model_dump_json()) == report
+
+
+def test_the_same_bytes_on_both_sides_and_with_two_labels(tmp_path, caplog):
+    (tmp_path / "one.png").write_bytes(b"same" * 3000)
+    (tmp_path / "other.png").write_bytes(b"same" * 3000)
+    (tmp_path / "middle.png").write_bytes(b"same" * 1500 + b"SAME" + b"same" * 1499)
+    with caplog.at_level(logging.WARNING, "visionkit"):
+        report = report_of(
+            [(tmp_path / "one.png", "a"), (tmp_path / "middle.png", "b"), (b"x", "a"), (b"x", "b")],
+            [(str(tmp_path / "other.png"), "a"), (b"y", "b")],
+        )
+    first, second = report.duplicates
+    assert first.sources == (str(tmp_path / "one.png"), str(tmp_path / "other.png"))
+    assert first.parts == ("train", "val")
+    assert first.same_bytes
+    assert second.labels == (("a",), ("b",))
+    assert any("a picture is set aside also among those learnt from (the same bytes)" in m for m in caplog.messages)
+    assert any(
+        "a picture is there with two labels (the same bytes); the first, <1 bytes>, as 'a' and 'b'" in m
+        for m in caplog.messages
+    )
+
+
+def test_sources_that_are_compared(tmp_path):
+    (tmp_path / "f").write_bytes(b"abc")
+    array = np.zeros((3, 4), np.uint8)
+    sources = [
+        array,
+        array.copy(),
+        np.zeros((4, 3), np.uint8),
+        b"abc",
+        bytearray(b"abc"),
+        "https://x.test/a",
+        "missing",
+    ]
+    assert equal_sources(sources) == [[0, 1], [3, 4]]
+    assert equal_sources([tmp_path / "f", tmp_path / "f", tmp_path, tmp_path]) == [[0, 1]]
+
+
+def test_names_that_are_nearly_one():
+    assert near_names(["cat", "Cat", " cat", "dog", "ＣＡＴ", "fire_truck", "firetruck", "Fire Truck"]) == (
+        (" cat", "Cat", "cat", "ＣＡＴ"),
+        ("Fire Truck", "fire_truck", "firetruck"),
+    )
+    report = report_of([(b"1", "cat"), (b"2", "Cat")], [])
+    assert report.warnings == ("the classes 'Cat', 'cat' differ by case or spaces alone: are they one?",)
+
+
+def test_empty_unmeasured_and_uneven_classes(tmp_path):
+    for name, count in (("few", 2), ("many", 40), ("none", 0)):
+        (tmp_path / name).mkdir()
+        for i in range(count):
+            (tmp_path / name / f"{i}.png").write_bytes(f"{name} {i}".encode())
+    learn, check = audited(*split(read_data(tmp_path), 0.5, 0))
+    assert learn.report is check.report
+    assert learn.report.empty_classes == ("none",)
+    assert learn.report.imbalance == 20.0
+    uneven = "uneven classes: 20 pictures of 'many', 1 of 'few'; class weights may help the small ones"
+    assert learn.report.warnings == ("the class 'none' is without any picture", uneven)
+    lone = report_of([(b"1", "a"), (b"2", "b")], [(b"3", "a")])
+    assert lone.warnings == (
+        "the class 'b' is without a picture set aside: nothing will be known of how well they are learnt",
+    )
+
+
+def test_nearly_the_same_picture(photos, tmp_path):
+    """A photo saved again, smaller and with more loss, is found; other photos are not."""
+    copies = []
+    for photo in photos:
+        picture = load_image(photo)
+        smaller = picture.resize((picture.width * 2 // 3, picture.height * 2 // 3), Image.Resampling.BICUBIC)
+        buffer = io.BytesIO()
+        smaller.save(buffer, "JPEG", quality=60)
+        copies.append(buffer.getvalue())
+    learn = labelled([(photo, str(i)) for i, photo in enumerate(photos)])
+    check = labelled([(copy, str(i)) for i, copy in enumerate(copies)])
+    cells = [sketches(load_pixels(data.sources, Preprocess(size_wh=(224, 224)))[0]) for data in (learn, check)]
+    assert near_pairs(*cells) == [(i, i) for i in range(len(photos))]
+    twins = near_duplicates(learn, check, *cells)
+    assert [twin.sources[0] for twin in twins] == [str(photo) for photo in photos]
+    assert not any(twin.same_bytes for twin in twins)
+
+
+def test_flat_pictures_are_not_called_the_same():
+    flat = np.full((3, 8, 9), 7, np.uint8)
+    assert near_pairs(flat, flat) == []
+    assert near_pairs(flat[:0], flat) == []
+
+
+def test_pairs_are_those_of_comparing_all_with_all():
+    random = np.random.default_rng(0)
+    one = random.integers(0, 256, (300, 8, 9), dtype=np.uint8)
+    other = np.clip(one[::2].astype(int) + random.integers(-4, 5, (150, 8, 9)), 0, 255).astype(np.uint8)
+    from visionkit.pipeline.sketch import MOST_BITS, difference_hashes
+
+    bits = np.bitwise_count(difference_hashes(one)[:, None] ^ difference_hashes(other)[None])
+    apart = np.abs(one[:, None].astype(int) - other[None]).mean((2, 3))
+    expected = {(int(i), int(j)) for i, j in zip(*np.nonzero((bits <= MOST_BITS) & (apart <= 3.0)), strict=True)}
+    assert len(expected) > 100
+    assert set(near_pairs(one, other)) == expected
+
+
+def test_what_decoding_shows_is_added_and_told_once(caplog):
+    learn = labelled([(b"1", "a"), (b"2", "b")])
+    report = report_of([(b"1", "a"), (b"2", "b")], [])
+    failure = Failure("<1 bytes>", 0, ImageDecodeError("cannot load <1 bytes>: unknown"))
+    with caplog.at_level(logging.WARNING, "visionkit"):
+        full = completed(report, [failure], ())
+    told = "1 pictures could not be loaded, and are left out; the first: cannot load <1 bytes>: unknown"
+    assert full.warnings == (told,)
+    assert caplog.messages == [f"visionkit: {told}"]
+    assert full.unreadable == (failure,)
+    assert len(learn) == 2
+
+
+def test_html_is_escaped():
+    report = report_of([(b"1", "<script>alert(1)</script>"), (b"2", "b"), (b"3", "B")], [])
+    shown = report._repr_html_()
+    assert "<script>" not in shown
+    assert "&lt;script&gt;" in shown
+    assert "differ by case" in shown
+
+
+@pytest.mark.parametrize("multi", [True, False])
+def test_several_labels(multi):
+    pairs = [(b"1", ("a", "b")), (b"2", ("a",)), (b"3", ())] if multi else [(b"1", "a"), (b"2", "b")]
+    report = report_of(pairs, [])
+    assert report.multi_label is multi
+    assert report.counts["a"]["train"] == (2 if multi else 1)
