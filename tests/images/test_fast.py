@@ -13,7 +13,7 @@ from PIL import Image
 from visionkit.errors import ImageDecodeError, ImageError, ImageTooLargeError, SourceError
 from visionkit.images import load_array, load_image, pixels
 from visionkit.images.decode import open_checked
-from visionkit.images.fast import decode_fast
+from visionkit.images.fast import Scratch, decode_fast
 
 
 def encode(image, kind, **options):
@@ -345,3 +345,19 @@ def test_mutants_that_both_accept_agree(photo):
             both += 1
             assert difference(mutant) <= 1, number
     assert both > 200
+
+
+def test_a_threads_memory_is_used_again_and_gives_the_same_pixels():
+    rng = np.random.default_rng(0)
+    photos = [
+        encode(Image.fromarray(rng.integers(0, 255, (side, 800, 3), dtype=np.uint8)), "JPEG")
+        for side in (700, 500, 900)
+    ]
+    scratch = Scratch()
+    for data in photos:
+        fresh, _ = load_array(data)
+        array, _ = load_array(data, scratch=scratch)
+        assert np.array_equal(array, fresh)
+    assert np.shares_memory(array, scratch.of(array.size))
+    assert scratch.of(100) is None, "little memory is quick to come"
+    assert scratch.of(2**30) is None, "much is not kept"

@@ -32,12 +32,37 @@ _PNG_PIXELS: Final = 2**23
 """kornia-rs keeps Python's lock while it decodes, 0.01 s for a million pixels: other threads wait for no more than
 this."""
 
+_LEAST_SCRATCH: Final = 2**20
+_MOST_SCRATCH: Final = 2**26
+"""Bytes of a decoded picture; a photograph of 20 megapixels has 60 million."""
+
 MAX_DIVISOR: Final = 8
 _DIVISORS: Final = (MAX_DIVISOR, 4, 2)
 """Divisors at which libjpeg-turbo decodes; those between, such as 8/3, take it longer than a larger picture does."""
 
 
-def decode_fast(image: Image.Image, data: bytes, least_wh: tuple[int, int] | None) -> Array | None:
+class Scratch:
+    """Memory into which one thread decodes its pictures, each over the one before.
+
+    Large memory that is new costs an eighth of what decoding into it does.
+    """
+
+    def __init__(self) -> None:
+        self._memory: Array = np.empty(0, np.uint8)
+
+    def of(self, size: int) -> Array | None:
+        """Room for so many bytes; None where new memory is as well: for little, and for more than is worth keeping."""
+        if not _LEAST_SCRATCH <= size <= _MOST_SCRATCH:
+            return None
+        if self._memory.size < size:
+            self._memory = np.empty(0, np.uint8)  # the old goes before the new comes
+            self._memory = np.empty(size, np.uint8)
+        return self._memory
+
+
+def decode_fast(
+    image: Image.Image, data: bytes, least_wh: tuple[int, int] | None, scratch: Scratch | None = None
+) -> Array | None:
     """Decodes what `open_checked` opened from `data`, as it is stored.
 
     Args:
@@ -45,6 +70,7 @@ def decode_fast(image: Image.Image, data: bytes, least_wh: tuple[int, int] | Non
         data: its file.
         least_wh: a JPEG may be decoded at a half, a quarter or an eighth of its size, but no smaller than this;
             None: at its size.
+        scratch: where to decode a JPEG to; None: new memory.
 
     Returns:
         (H, W, 3) RGB, (H, W, 1) grey or (H, W, 4) RGBA, writable; or None where Pillow is the one to decode, or to
@@ -52,7 +78,7 @@ def decode_fast(image: Image.Image, data: bytes, least_wh: tuple[int, int] | Non
     """
     try:
         if image.format in ("JPEG", "MPO") and image.mode in _JPEG_MODES:
-            return _jpeg(image, data, least_wh)
+            return _jpeg(image, data, least_wh, scratch)
         if image.format == "PNG" and image.width * image.height <= _PNG_PIXELS and _is_plain_png(data):
             return _png(image, data)
     except Exception:  # noqa: BLE001 - kornia-rs raises Exception itself; Pillow decides whether the file is damaged
@@ -60,7 +86,7 @@ def decode_fast(image: Image.Image, data: bytes, least_wh: tuple[int, int] | Non
     return None
 
 
-def _jpeg(image: Image.Image, data: bytes, least_wh: tuple[int, int] | None) -> Array | None:
+def _jpeg(image: Image.Image, data: bytes, least_wh: tuple[int, int] | None, scratch: Scratch | None) -> Array | None:
     import simplejpeg
 
     width, height = _decoded_wh(image.size, least_wh or image.size)
@@ -71,6 +97,7 @@ def _jpeg(image: Image.Image, data: bytes, least_wh: tuple[int, int] | None) -> 
         fastupsample=False,
         min_width=width,
         min_height=height,
+        buffer=scratch.of(width * height * len(image.mode)) if scratch else None,
         strict=True,
     )
     return array if array.shape[:2] == (height, width) else None

@@ -12,7 +12,7 @@ from ..errors import ImageTooLargeError
 from .checks import MAX_PIXELS
 from .color import changes_colours, to_srgb
 from .decode import decode_opened, open_checked
-from .fast import MAX_DIVISOR, Array, decode_fast
+from .fast import MAX_DIVISOR, Array, Scratch, decode_fast
 from .load import bytes_of, finish, load_image, turn_of
 from .sources import Source, is_tensor, name_for_error
 
@@ -26,7 +26,10 @@ _LAST_COLUMN_FIRST: Final = frozenset((_FLIP.ROTATE_180, _FLIP.FLIP_LEFT_RIGHT, 
 
 
 def load_array(
-    source: Source, *, least_wh: Callable[[tuple[int, int]], tuple[int, int]] | None = None
+    source: Source,
+    *,
+    least_wh: Callable[[tuple[int, int]], tuple[int, int]] | None = None,
+    scratch: Scratch | None = None,
 ) -> tuple[Array, tuple[int, int]]:
     """Loads one image as `load_image` does, by the fastest decoder that reads it rightly.
 
@@ -34,6 +37,7 @@ def load_array(
         source: any image source.
         least_wh: from the upright image's size, the size that is wanted at least: a JPEG is then decoded at a half,
             a quarter or an eighth of its size where that is as large. None decodes in full.
+        scratch: memory of the calling thread, which the pixels may share: they are good until its next picture.
 
     Returns:
         uint8 (H, W, 3), RGB, writable, and the size of the whole upright image: larger than (W, H) where the picture
@@ -47,13 +51,16 @@ def load_array(
         return np.array(picture), picture.size
     name = name_for_error(source)
     try:
-        return _from_bytes(bytes_of(source, name), name, least_wh)
+        return _from_bytes(bytes_of(source, name), name, least_wh, scratch)
     except MemoryError as err:
         raise ImageTooLargeError(f"cannot load {name}: there is not enough memory for it") from err
 
 
 def _from_bytes(
-    data: bytes, name: str, least_wh: Callable[[tuple[int, int]], tuple[int, int]] | None
+    data: bytes,
+    name: str,
+    least_wh: Callable[[tuple[int, int]], tuple[int, int]] | None,
+    scratch: Scratch | None,
 ) -> tuple[Array, tuple[int, int]]:
     image = open_checked(data, name, MAX_PIXELS)
     turn = turn_of(image) if image.format != "PNG" else None  # Pillow would decode a PNG to tell
@@ -64,7 +71,7 @@ def _from_bytes(
         # decoded smaller, an odd picture ends within its last pixel; turned, it would begin within its first
         wanted = least_wh(upright_wh)
         least = wanted[::-1] if sideways else wanted
-    array = decode_fast(image, data, least)
+    array = decode_fast(image, data, least, scratch)
     if array is None:
         picture = finish(decode_opened(image, data, name), name, _WHITE)
         return np.array(picture), picture.size

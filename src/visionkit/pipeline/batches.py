@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import Final, Literal, Self, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -18,7 +16,7 @@ from torch import Tensor
 
 from ..errors import Failure, InputError, VisionkitError
 from ..images import Fit, Source, describe, is_single, load_array
-from ..images.waits import Waits
+from .decoders import Decoders, cores, scratch
 from .device import choose_device, compute_dtype
 from .preprocess import Preprocess
 from .tensors import fit_pixels, normalise
@@ -108,7 +106,7 @@ class Batches(Iterator[Batch]):
         chosen = choose_device(device)
         dtype = compute_dtype(chosen, speed)
         # The generator knows the plan and not this object: dropping the last reference ends the threads at once.
-        plan = _Plan(preprocess, batch_size, chosen, dtype, on_error, workers or _cores(), exact=speed == "exact")
+        plan = _Plan(preprocess, batch_size, chosen, dtype, on_error, workers or cores(), exact=speed == "exact")
         self._steps = plan.run(sources)
 
     def __next__(self) -> Batch:
@@ -122,7 +120,7 @@ class Batches(Iterator[Batch]):
 def fitted(sources: Iterable[Source], preprocess: Preprocess) -> Generator[Batch]:
     """As `Batches` on the CPU under `speed="exact"` and `on_error="return"`, but `pixels` stays uint8 in 0–255."""
     cpu = torch.device("cpu")
-    return _Plan(preprocess, DEFAULT_BATCH_SIZE, cpu, torch.uint8, "return", _cores(), exact=True).run(sources)
+    return _Plan(preprocess, DEFAULT_BATCH_SIZE, cpu, torch.uint8, "return", cores(), exact=True).run(sources)
 
 
 @dataclass(frozen=True)
@@ -150,7 +148,7 @@ class _Plan:
         feed = _Feed(sources, self.batch_size)
         items = feed.take()
         count = len(items) + (len(items) == self.batch_size == 1 and feed.has_more())  # one picture needs no thread
-        with _Decoders(min(self.workers, count) if count > 1 else 0) as decoders:
+        with Decoders(min(self.workers, count) if count > 1 else 0) as decoders:
             ahead: deque[_Chunk] = deque()
             while items or ahead:
                 if items:
@@ -163,7 +161,7 @@ class _Plan:
                 yield from self._deliver(ahead.popleft())
         feed.reraise()
 
-    def _begin(self, items: list[_Item], decoders: _Decoders) -> _Chunk:
+    def _begin(self, items: list[_Item], decoders: Decoders) -> _Chunk:
         with torch.inference_mode(mode=False):  # threads outside the caller's inference mode write into it
             pixels = self._memory(len(items))
         load = self._load
@@ -184,7 +182,7 @@ class _Plan:
 
     def _load(self, source: Source, into: Tensor) -> Fit:
         in_full = self.exact or self.preprocess.interpolation == "nearest"  # which picks single pixels
-        array, image_wh = load_array(source, least_wh=None if in_full else self._least_wh)
+        array, image_wh = load_array(source, least_wh=None if in_full else self._least_wh, scratch=scratch())
         pixels = fit_pixels(torch.from_numpy(array).permute(2, 0, 1), self.preprocess, image_wh)
         if into.dtype is not torch.uint8:  # on a CPU here, in a thread of its own and while the floats are in the cache
             pixels = normalise(pixels[None], self.preprocess.mean, self.preprocess.std, into.dtype)[0]
@@ -257,69 +255,3 @@ class _Feed:
     def reraise(self) -> None:
         if self._error is not None:
             raise self._error
-
-
-_thread_count = threading.Lock()
-"""Held while the process's number of torch threads is another for a moment: a second call would keep that one."""
-
-
-class _Decoders:
-    """A pool of threads with one torch thread each; without threads, work is done where it is submitted."""
-
-    def __init__(self, threads: int) -> None:
-        self._pool: ThreadPoolExecutor | None = None
-        self._waits = Waits()
-        if threads:
-            with _thread_count:
-                self._pool = self._start(threads)
-
-    def _start(self, threads: int) -> ThreadPoolExecutor:
-        before = torch.get_num_threads()
-        ready = threading.Barrier(threads)
-        pool = ThreadPoolExecutor(threads, "visionkit-decode", initializer=self._enter_thread)
-        try:
-            for future in [pool.submit(ready.wait) for _ in range(threads)]:
-                future.result()
-        except BaseException:  # Ctrl-C, or no more threads to be had: let go of those that wait
-            ready.abort()
-            pool.shutdown(cancel_futures=True)
-            raise
-        finally:  # what a worker sets becomes the default of every later thread
-            torch.set_num_threads(before)
-        return pool
-
-    def _enter_thread(self) -> None:
-        _use_one_thread()
-        self._waits.join()
-
-    def submit(self, work: Callable[[], Fit]) -> Future[Fit]:
-        if self._pool is not None:
-            return self._pool.submit(work)
-        future: Future[Fit] = Future()
-        try:
-            future.set_result(work())
-        except VisionkitError as err:
-            future.set_exception(err)
-        return future
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._pool is not None:
-            self._waits.end()  # a slow server would hold the end, and Ctrl-C, for as long as it is waited for
-            self._pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _use_one_thread() -> None:
-    """Gives the calling thread one torch thread.
-
-    Asking first matters: a thread's first use of torch takes over the process's number, whatever was set before it.
-    """
-    torch.get_num_threads()
-    torch.set_num_threads(1)
-
-
-def _cores() -> int:
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
