@@ -26,10 +26,14 @@ if TYPE_CHECKING:
     from .tasks.detect import detect
     from .tasks.embed import embed
     from .tasks.embed_texts import embed_texts
+    from .tasks.explain import explain
     from .tasks.fine_tune import fine_tune
     from .tasks.generate import generate
+    from .tasks.show_activations import show_activations
     from .tasks.show_augmentation import show_augmentation
+    from .tasks.show_filters import show_filters
     from .tasks.similarity import similarity
+    from .tasks.top_patches import top_patches
     from .tasks.train import train
 
 __version__ = "0.1.0"
@@ -45,6 +49,7 @@ _HOME = {  # no key is also the name of a module or folder here: importing that 
     "detect": "tasks.detect",
     "embed": "tasks.embed",
     "embed_texts": "tasks.embed_texts",
+    "explain": "tasks.explain",
     "find_images": "images",
     "fine_tune": "tasks.fine_tune",
     "generate": "tasks.generate",
@@ -53,11 +58,14 @@ _HOME = {  # no key is also the name of a module or folder here: importing that 
     "load_model": "models",
     "save_model": "models.saved",
     "save_results": "results.saving",
+    "show_activations": "tasks.show_activations",
     "show_augmentation": "tasks.show_augmentation",
+    "show_filters": "tasks.show_filters",
     "similarity": "tasks.similarity",
     "to_image": "pipeline",
     "to_pandas": "results.tables",
     "to_tensor": "pipeline",
+    "top_patches": "tasks.top_patches",
     "train": "tasks.train",
     "verify": "models.verify",
     "wrap_model": "models.wrap",
@@ -74,6 +82,7 @@ __all__ = [
     "detect",
     "embed",
     "embed_texts",
+    "explain",
     "find_images",
     "fine_tune",
     "generate",
@@ -82,11 +91,14 @@ __all__ = [
     "load_model",
     "save_model",
     "save_results",
+    "show_activations",
     "show_augmentation",
+    "show_filters",
     "similarity",
     "to_image",
     "to_pandas",
     "to_tensor",
+    "top_patches",
     "train",
     "verify",
     "wrap_model",

@@ -13,12 +13,19 @@ DISTRIBUTION: Final = "visionkit-py"
 
 EXTRA: Final = {
     "timm": "timm",
+    "captum": "explain",
     "open_clip": "clip",
+    "peft": "lora",
     "diffusers": "diffusion",
     "transformers": "dense",
     "supervision": "dense",
     "openai": "hosted",
     "anthropic": "hosted",
+    "openvino": "openvino",
+    "nncf": "openvino",
+    "onnx": "export",
+    "onnxruntime": "export",
+    "onnxscript": "export",
     "pandas": "pandas",
     "pyarrow": "pandas",
 }

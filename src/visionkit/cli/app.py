@@ -12,6 +12,7 @@ import typer
 
 from .. import __version__
 from ..errors import Failure, VisionkitError
+from .explain import explain
 
 app = typer.Typer(
     add_completion=False,
@@ -123,6 +124,9 @@ def doctor() -> None:
 
     for line in report():
         typer.echo(line)
+
+
+app.command()(explain)
 
 
 def _files(arguments: list[str]) -> list[str | Path]:

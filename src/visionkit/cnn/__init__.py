@@ -1,5 +1,6 @@
 """Convolutional networks: architectures, and backbones of other libraries."""
 
+from .alexnet import AlexNet
 from .simple import SimpleCNN
 
-__all__ = ["SimpleCNN"]
+__all__ = ["AlexNet", "SimpleCNN"]

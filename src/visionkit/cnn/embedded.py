@@ -13,6 +13,7 @@ from ..extras import require
 from ..models.catalog import nearest
 from ..models.wrap import ModuleClassifier
 from ..pipeline import Preprocess, choose_device
+from .alexnet import AlexNet
 from .imagenet import imagenet_labels
 from .lite import EfficientNetLite0
 from .simple import SimpleCNN
@@ -25,7 +26,7 @@ LITE0: Final = Preprocess(size_wh=(224, 224), resize_to=256, mean=HALF, std=HALF
 """As timm's `tf_efficientnet_lite0`: bicubic, short side 256, centre crop 224."""
 
 _WEIGHTS_SHA256: Final = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-_NAMES: Final = ("efficientnet_lite0", "simple_cnn")
+_NAMES: Final = ("efficientnet_lite0", "simple_cnn", "alexnet")
 
 
 def load(
@@ -37,17 +38,22 @@ def load(
     num_classes: int | None = None,
     in_channels: int = 3,
     activation: Literal["relu", "sigmoid"] = "relu",
+    dropout: float = 0.5,
+    width: float = 1.0,
 ) -> ModuleClassifier:
     """Builds a network of ours.
 
     Args:
-        name: "efficientnet_lite0" or "simple_cnn".
+        name: "efficientnet_lite0", "simple_cnn" or "alexnet".
         device: see `choose_device`.
         speed: "default", "fast" or "exact"; see `load_model`.
-        pretrained: with ImageNet weights, where there are some; `simple_cnn` has none, so its weights are random.
+        pretrained: with ImageNet weights, where there are some; `simple_cnn` and `alexnet` have
+            none, and start from random ones.
         num_classes: of `simple_cnn` (10 by default), or of an untrained network.
-        in_channels: of `simple_cnn`.
-        activation: of `simple_cnn`.
+        in_channels: of `simple_cnn` and `alexnet`.
+        activation: of `simple_cnn` and `alexnet`.
+        dropout: of `alexnet`.
+        width: of `alexnet`.
 
     Raises:
         ModelNotFoundError: another name.
@@ -59,10 +65,14 @@ def load(
         close = nearest(name, _NAMES) or list(_NAMES)
         meant = " or ".join(f"visionkit:{c}" for c in close)
         raise ModelNotFoundError(f"no model 'visionkit:{name}'; did you mean {meant}?")
-    network: SimpleCNN | EfficientNetLite0
-    if name == "simple_cnn":
-        classes = 10 if num_classes is None else num_classes
-        network = SimpleCNN(classes, in_channels, activation)
+    network: SimpleCNN | AlexNet | EfficientNetLite0
+    if name in ("simple_cnn", "alexnet"):
+        if name == "simple_cnn":
+            classes = 10 if num_classes is None else num_classes
+            network = SimpleCNN(classes, in_channels, activation)
+        else:
+            classes = 1000 if num_classes is None else num_classes
+            network = AlexNet(classes, in_channels, activation, dropout, width)
         architecture = network.architecture()
         preprocess = Preprocess(size_wh=(224, 224), mean=HALF, std=HALF)
     else:

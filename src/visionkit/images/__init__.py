@@ -3,9 +3,10 @@
 `load_image` takes whatever a user has and gives one thing: an upright sRGB picture in mode RGB.
 """
 
-from .drawing import draw_boxes
+from .drawing import at_side, color_picture, draw_boxes, draw_heat, heat_picture
 from .find import find_images
 from .fit import Fit
+from .grid import draw_rows
 from .load import load_image
 from .pixels import load_array
 from .sheet import contact_sheet
@@ -19,11 +20,16 @@ __all__ = [
     "Source",
     "Upload",
     "UploadRules",
+    "at_side",
+    "color_picture",
     "contact_sheet",
     "describe",
     "draw_boxes",
+    "draw_heat",
+    "draw_rows",
     "encode_upload",
     "find_images",
+    "heat_picture",
     "is_single",
     "is_tensor",
     "load_array",

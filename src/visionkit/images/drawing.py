@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from typing import Any, Final
 
-from PIL import ImageDraw, ImageFont
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
 
 from .sources import Picture, printable
 
@@ -24,6 +27,9 @@ _PALETTE = (
     "#800000",
     "#000075",
 )
+
+_HEAT: Final = ((0, 0, 4), (66, 10, 104), (147, 38, 103), (221, 81, 58), (252, 165, 10), (252, 255, 164))
+"""From cold to hot, evenly spaced: black, violet, red, orange, light yellow; brighter is always hotter, in grey too."""
 
 
 def color_for(label: str) -> str:
@@ -62,3 +68,37 @@ def draw_boxes(
         draw.rectangle((place[0], place[1], place[0] + wide, place[1] + y1 + 2), fill=color)
         draw.text((place[0] + 2, place[1]), text, fill="white", font=font)
     return canvas
+
+
+def heat_picture(values: npt.NDArray[Any]) -> Picture:
+    """Values (H, W) in 0–1 as a picture: from black over violet and red to light yellow."""
+    stops = np.linspace(0, 255, len(_HEAT))
+    table = np.stack([np.interp(np.arange(256), stops, [color[c] for color in _HEAT]) for c in range(3)], axis=1)
+    return Image.fromarray(np.rint(table).astype(np.uint8)[np.rint(np.asarray(values) * 255).astype(np.uint8)])
+
+
+def draw_heat(picture: Picture, values: npt.NDArray[Any], alpha: float) -> Picture:
+    """A picture in grey under a heat map, so that all colour is heat.
+
+    Args:
+        picture: mode RGB.
+        values: (H, W) of the picture's size, in 0–1.
+        alpha: how much of the heat map's colours there is, from 0, the picture alone, to 1.
+    """
+    return Image.blend(picture.convert("L").convert("RGB"), heat_picture(values), alpha)
+
+
+def color_picture(values: npt.NDArray[Any]) -> Picture:
+    """Values (H, W) or (H, W, 3) in 0–1 as a picture, grey or in colour."""
+    codes = np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
+    return Image.fromarray(codes).convert("RGB")
+
+
+def at_side(picture: Picture, side: int) -> Picture:
+    """A small picture with square pixels that can be seen: enlarged by a whole number; a large one shrunk to `side`."""
+    longest = max(picture.size)
+    if longest > side:
+        size_wh = tuple(max(1, round(s * side / longest)) for s in picture.size)
+        return picture.resize((size_wh[0], size_wh[1]), Image.Resampling.LANCZOS)
+    factor = side // longest
+    return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)

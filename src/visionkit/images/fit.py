@@ -58,3 +58,27 @@ class Fit:
     def boxes_to_input(self, boxes_xyxy: npt.ArrayLike) -> Array:
         """Boxes (N, 4) of the image, in pixels → the input, float32, not clipped."""
         return self.points_to_input(np.asarray(boxes_xyxy, np.float64).reshape(-1, 2, 2)).reshape(-1, 4)
+
+    def heat_to_image(self, heat: npt.ArrayLike) -> Array:
+        """A heat map (h, w) that lies over the whole input → the image, float32 (height, width).
+
+        Between the map's points it is linear; where the map is finer than the image, points are averaged. What of the
+        image lies outside the input, because a crop cut it off, is 0.
+        """
+        values = np.asarray(heat, np.float64)
+        rows = self._weights(1, values.shape[0])
+        columns = self._weights(0, values.shape[1])
+        spread: Array = (rows @ values @ columns.T).astype(np.float32)
+        return spread
+
+    def _weights(self, axis: int, points: int) -> npt.NDArray[np.float64]:
+        """(pixels of the image, points of the map): how much each point counts in each pixel; 0 is x, 1 is y."""
+        per_point = self.input_wh[axis] / points
+        centres = (np.arange(self.image_wh[axis]) + 0.5) * self.scale_xy[axis] + self.offset_xy[axis]
+        inside = (centres >= 0) & (centres <= self.input_wh[axis])
+        places = np.clip(centres / per_point - 0.5, 0, points - 1)
+        reach = max(1.0, self.scale_xy[axis] / per_point)  # points that a pixel covers, where it covers several
+        weights = np.clip(1 - np.abs(places[:, None] - np.arange(points)) / reach, 0, None)
+        weights *= inside[:, None] / weights.sum(1, keepdims=True)
+        whole: npt.NDArray[np.float64] = weights
+        return whole

@@ -5,6 +5,8 @@ from .classification import Classification, Prediction
 from .detections import Detections
 from .embeddings import Embeddings
 from .generated import GeneratedImage, GeneratedImages, Recipe
+from .grid import Grid, Patch, Patches
+from .heatmap import Heatmap
 
 __all__ = [
     "Answer",
@@ -13,6 +15,10 @@ __all__ = [
     "Embeddings",
     "GeneratedImage",
     "GeneratedImages",
+    "Grid",
+    "Heatmap",
+    "Patch",
+    "Patches",
     "Prediction",
     "Recipe",
 ]
