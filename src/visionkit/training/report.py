@@ -8,10 +8,11 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from .. import __version__
-from ..errors import InputError, VisionkitError
+from ..errors import Failure, InputError, VisionkitError
+from ..extras import DISTRIBUTION
 from ..images import Picture, Source, load_image
 from ..images.thumbnails import picture_uri, read_again
 from ..results import charts, html
@@ -20,8 +21,8 @@ from ..results.metrics import class_scores
 from .page import page, section, table, words
 
 if TYPE_CHECKING:
+    from .calibration import Calibration
     from .evidence import Evidence, Mistake
-    from .run import TrainingRun
 
 _NAMED: Final = 20
 """Classes whose confusion matrix is a table; of more it is a picture."""
@@ -42,7 +43,22 @@ _NAMES: Final = {
 }
 
 
-def report_html(run: TrainingRun, evidence: Evidence | None = None) -> str:
+class Reported(Protocol):
+    """What a report is about: `TrainingRun`, whose fields these are."""
+
+    model: Any
+    history: tuple[Any, ...]
+    metrics: dict[str, float]
+    figures: dict[str, Interval]
+    labels: tuple[str, ...]
+    confusion: tuple[tuple[int, ...], ...]
+    calibration: Calibration | None
+    worst: tuple[Mistake, ...]
+    failures: tuple[Failure, ...]
+    folder: Path | None
+
+
+def report_html(run: Reported, evidence: Evidence | None = None) -> str:
     """The report as a page.
 
     Args:
@@ -68,7 +84,7 @@ def report_html(run: TrainingRun, evidence: Evidence | None = None) -> str:
     return page(title, "\n".join(part for part in parts if part))
 
 
-def _summary(run: TrainingRun) -> str:
+def _summary(run: Reported) -> str:
     seconds = sum(record.seconds for record in run.history)
     model = getattr(run.model, "name", None)
     said = f"{model}: " if model else ""
@@ -79,7 +95,7 @@ def _summary(run: TrainingRun) -> str:
     )
 
 
-def _figures(run: TrainingRun) -> str:
+def _figures(run: Reported) -> str:
     figures = {name: run.figures[name] for name in _NAMES if name in run.figures}
     if run.calibration is not None:
         figures["ece"] = run.calibration.after
@@ -94,7 +110,7 @@ def _figures(run: TrainingRun) -> str:
     return f'<div class="figures">{"".join(cards)}</div>' + (words(note, "quiet") if figures else "")
 
 
-def _data(run: TrainingRun, evidence: Evidence | None) -> str:
+def _data(run: Reported, evidence: Evidence | None) -> str:
     if evidence is None:
         return ""
     rows = []
@@ -105,7 +121,7 @@ def _data(run: TrainingRun, evidence: Evidence | None) -> str:
     return _folded(("class", "learnt", "set aside", "examples"), rows, frozenset({1, 2}))
 
 
-def _curves(run: TrainingRun) -> str:
+def _curves(run: Reported) -> str:
     records = run.history
     loss = {"learnt": [r.loss for r in records], "set aside": [r.validation_loss for r in records]}
     accuracy = {"accuracy": [r.accuracy for r in records]}
@@ -118,7 +134,7 @@ def _curves(run: TrainingRun) -> str:
     )
 
 
-def _confusion(run: TrainingRun) -> str:
+def _confusion(run: Reported) -> str:
     if not run.confusion:
         return ""
     pairs = [(count, i, j) for i, row in enumerate(run.confusion) for j, count in enumerate(row) if i != j and count]
@@ -147,7 +163,7 @@ def _cell(count: int, row: Sequence[int], right: bool) -> str:
     return f'<td style="background:color-mix(in srgb,{color} {strength:.0f}%,transparent)">{count}</td>'
 
 
-def _classes(run: TrainingRun) -> str:
+def _classes(run: Reported) -> str:
     if not run.confusion:
         return ""
     scores = class_scores(run.confusion, run.labels)
@@ -162,7 +178,7 @@ def _classes(run: TrainingRun) -> str:
     return explained + _folded(("class", "precision", "recall", "F1", "pictures"), rows, frozenset({1, 2, 3, 4}))
 
 
-def _calibration(run: TrainingRun) -> str:
+def _calibration(run: Reported) -> str:
     found = run.calibration
     if found is None:
         return ""
@@ -187,7 +203,7 @@ def _calibration(run: TrainingRun) -> str:
     return words(text) + drawn + "</div>" + words(hint, "quiet")
 
 
-def _worst(run: TrainingRun, evidence: Evidence | None) -> str:
+def _worst(run: Reported, evidence: Evidence | None) -> str:
     if not run.worst:
         return ""
     sources: Sequence[Source | None] = evidence.worst if evidence is not None else [None] * len(run.worst)
@@ -217,20 +233,19 @@ def _heat(explain: Any, picture: Picture, mistake: Mistake) -> str:
     return html.image(picture_uri(overlay, _LARGE), f"where the model sees {mistake.answer}")
 
 
-def _settings(run: TrainingRun, evidence: Evidence | None) -> str:
+def _settings(run: Reported, evidence: Evidence | None) -> str:
     settings = dict(evidence.settings) if evidence is not None else {}
     rows = [(html.text(name), html.text(_plain(value))) for name, value in _flat(settings).items()]
     if run.model is not None:
         preprocess = getattr(run.model, "preprocess", None)
         rows += [("model", html.text(repr(run.model))), ("preprocess", html.text(preprocess))]
-    rows.append(("visionkit", html.text(__version__)))
-    packages = ("torch", "torchvision", "numpy", "pillow", "scikit-learn")
+    packages = (DISTRIBUTION, "torch", "torchvision", "numpy", "pillow", "scikit-learn")
     rows += [(html.text(name), html.text(version(name))) for name in packages]
     rows.append(("python", html.text(f"{platform.python_version()} on {platform.system()} {platform.machine()}")))
     return table(("name", "value"), rows)
 
 
-def _failures(run: TrainingRun) -> str:
+def _failures(run: Reported) -> str:
     rows = [
         (html.text(failure.source), html.text(f"{type(failure.error).__name__}: {failure.error}"))
         for failure in run.failures[:_FAILURES]
