@@ -18,7 +18,7 @@ nox.options.sessions = ["tests", "lint", "types"]
 
 ROOT = Path(__file__).parent
 CONSTRAINTS = ("-c", "constraints.txt")
-EXTRAS = "timm,clip,diffusion,explain"  # beside the group `test`, all that the tests need
+EXTRAS = "timm,clip,diffusion,explain,export,openvino"  # beside the group `test`, all that the tests need
 BIN = "Scripts" if os.name == "nt" else "bin"
 
 FIRST_COMMAND = ("classify", str(ROOT / "examples" / "images" / "cat.jpg"))  # the README's first example

@@ -49,7 +49,7 @@ ARGUMENTS = [
     ({"seed": 2**63 - 1, "n": 2}, "must be a whole number from 0 to 9223372036854775806"),
     ({"n": 0}, "n=0 must be a whole number of at least 1"),
     ({"on_error": "skip"}, "on_error='skip' must be 'raise' or 'return'"),
-    ({"speed": "fastest"}, "speed 'fastest' is not offered; choose one of 'default', 'exact'"),
+    ({"speed": "warp"}, "speed 'warp' is not offered; choose one of 'default', 'exact'"),
 ]
 
 

@@ -49,8 +49,8 @@ def test_names_and_options_that_are_none(tmp_path):
 
 
 def test_unknown_speed_and_device():
-    with pytest.raises(InputError, match="speed 'fastest' is not offered; choose one of 'default', 'exact'"):
-        vk.load_model("visionkit:efficientnet_lite0", speed="fastest")
+    with pytest.raises(InputError, match="speed 'warp' is not offered; choose one of 'default', 'exact'"):
+        vk.load_model("visionkit:efficientnet_lite0", speed="warp")
     with pytest.raises(InputError, match="device 'gpu' is none"):
         vk.load_model("visionkit:efficientnet_lite0", device="gpu")
 

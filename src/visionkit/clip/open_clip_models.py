@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from copy import deepcopy
 from typing import Any, Final, Literal
 
@@ -75,7 +75,7 @@ class OpenClipModel:
     def image_features(self, batch: Batch) -> Tensor:
         """Float32 (N, D), of any length; the image tower's output."""
         with inference(self.device, self.speed):
-            features: Tensor = self._form().run(_encode_image, batch.pixels)[0].float()
+            features: Tensor = self._form(batch.pixels).run(_encode_image, batch.pixels)[0].float()
         return features
 
     def plain_features(self, pixels: Tensor) -> Tensor:
@@ -100,9 +100,13 @@ class OpenClipModel:
             features: Tensor = network.encode_text(tokens.to(self.device)).float()
         return features
 
-    def _form(self) -> Form:
+    def calibrating(self) -> AbstractContextManager[None]:
+        """For speed="fastest": within it pictures come by for int8 to learn from."""
+        return self._forms.calibrating(_encode_image)
+
+    def _form(self, pixels: Tensor | None = None) -> Form:
         width, height = self.preprocess.size_wh
-        return self._forms.of(self.module, None, (3, height, width), _encode_image)
+        return self._forms.of(self.module, None, (3, height, width), _encode_image, pixels)
 
     def architecture(self) -> dict[str, Any]:
         """See `Savable`: the whole configuration, so that neither the folder nor open_clip's table is needed again.

@@ -10,16 +10,19 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any, Final, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
+from ..errors import InputError
 from ..log import log
 from ..pipeline.device import compute_dtype, full_precision, weights_dtype
 from .fold import conv_norm_pairs, fold
+from .int8 import Int8, check_installed
+from .openvino import Engine
 
 TOLERANCE: Final = 1e-4
 """The largest difference between a form in float32 and its module, relative to the largest output."""
@@ -58,15 +61,19 @@ class Form:
         tap: the one that listens to `module`.
         dtype: of its weights, and so of its pixels.
         layout: the memory format of its pixels.
+        engine: what runs in place of the module, in int8.
     """
 
     module: nn.Module
     tap: Any
     dtype: torch.dtype = torch.float32
     layout: torch.memory_format = torch.contiguous_format
+    engine: Engine | None = None
 
     def run(self, forward: Forward, pixels: Tensor) -> tuple[Any, ...]:
         """Runs `forward` over pixels (N, C, H, W) of any precision and layout."""
+        if self.engine is not None:
+            return self.engine(pixels)
         return forward(self.module, self.tap, pixels.to(dtype=self.dtype, memory_format=self.layout))
 
 
@@ -77,8 +84,9 @@ class Forms:
     do; what is written through `tensor.data`, which torch does not count, is not.
 
     On a CPU, speed="default" folds batch normalisation into the convolutions before it and lays tensors out
-    channels-last; "fast" also rounds the weights to bfloat16, where the processor has it. On a GPU both are half
-    precision. "exact" is the module itself.
+    channels-last; "fast" also rounds the weights to bfloat16, where the processor has it; "fastest" is "default" until
+    enough pictures came by to make an int8 form of them, see `models.int8`. On a GPU all three are half precision.
+    "exact" is the module itself.
     """
 
     def __init__(self, device: torch.device, speed: str) -> None:
@@ -87,12 +95,23 @@ class Forms:
         self._speed = speed
         self._lock = threading.Lock()
         self._made: tuple[_State, Form] | None = None
+        self._learner: Int8 | None = None
+        self._calibrates = False
+        if speed == "fastest":
+            check_installed()
+            if device.type != "cpu":
+                _say_no_int8()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Forms:
         return Forms(self._device, self._speed)  # of another module: made anew when it is needed
 
-    def of(self, module: nn.Module, tap: Any, shape: tuple[int, ...], forward: Forward) -> Form:
-        """The form of a module that takes pixels of `shape` (C, H, W); call it within `inference`."""
+    def of(
+        self, module: nn.Module, tap: Any, shape: tuple[int, ...], forward: Forward, pixels: Tensor | None = None
+    ) -> Form:
+        """The form of a module that takes pixels of `shape` (C, H, W); call it within `inference`.
+
+        `pixels` are those it shall run on: for speed="fastest", which learns from them.
+        """
         if self._speed == "exact" or _exactly.get():
             return Form(module, tap)
         state = _State(module)
@@ -102,8 +121,47 @@ class Forms:
                 made = self._made
                 if made is None or made[0] != state:
                     self._made = None  # its memory goes before the next copy is made
-                    made = self._made = (state, self._make(module, tap, shape, forward))
-        return made[1]
+                    form = self._make(module, tap, shape, forward)
+                    self._learner = self._new_learner(module, tap, forward)
+                    made = self._made = (state, form)
+        form, learner = made[1], self._learner
+        if learner is None:
+            return form
+        return replace(form, engine=learner.engine(partial(form.run, forward), pixels))
+
+    @contextmanager
+    def calibrating(self, forward: Forward) -> Iterator[None]:
+        """Within it, pictures come by for int8 to learn from, and at its end it learns; for speed="fastest" on a CPU.
+
+        Raises:
+            InputError: another speed or device, or too few pictures.
+        """
+        if self._speed != "fastest" or self._device.type != "cpu":
+            raise InputError("calibration= goes with speed='fastest' on a CPU")
+        self._forget()
+        self._calibrates = True
+        try:
+            yield
+            if self._made is None or self._learner is None:
+                raise InputError("calibration= has no picture that loads")
+            with inference(self._device, self._speed):
+                self._learner.learn(partial(self._made[1].run, forward))
+        finally:
+            self._calibrates = False
+
+    def _forget(self) -> None:
+        self._made = self._learner = None
+
+    def _new_learner(self, module: nn.Module, tap: Any, forward: Forward) -> Int8 | None:
+        if self._speed != "fastest" or self._device.type != "cpu":
+            return None
+
+        def twin() -> tuple[nn.Module, Callable[[Tensor], tuple[Any, ...]]]:
+            with torch.inference_mode(mode=False):  # its tensors are to be traced
+                copied, its_tap = copy.deepcopy((module, tap))
+            return copied.eval(), partial(forward, copied, its_tap)
+
+        return Int8(module, twin, chosen=self._calibrates)
 
     def _make(self, module: nn.Module, tap: Any, shape: tuple[int, ...], forward: Forward) -> Form:
         dtype = weights_dtype(self._device, self._speed)
@@ -190,6 +248,12 @@ def _equal(ours: tuple[Any, ...], expected: tuple[Any, ...], tolerance: float) -
         ):
             return False
     return True
+
+
+@lru_cache(maxsize=1)
+def _say_no_int8() -> None:
+    """Once for each process."""
+    log.warning("visionkit: int8 is for CPUs, so speed='fastest' is speed='fast' on this device")
 
 
 @lru_cache(maxsize=1)

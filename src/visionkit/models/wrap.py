@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -76,9 +77,13 @@ class ModuleEmbedder:
 
     def _run(self, batch: Batch) -> tuple[Any, Any]:
         with inference(self.device, self.speed):
-            form = self._forms.of(self.module, self._tap, tuple(batch.pixels.shape[1:]), self._forward)
+            form = self._forms.of(self.module, self._tap, tuple(batch.pixels.shape[1:]), self._forward, batch.pixels)
             output, features = form.run(self._forward, batch.pixels)
         return output, features
+
+    def calibrating(self) -> AbstractContextManager[None]:
+        """For speed="fastest": within it pictures come by for int8 to learn from."""
+        return self._forms.calibrating(self._forward)
 
     def _forward(self, module: Any, tap: Tap, pixels: Tensor) -> tuple[Any, Any]:
         """What the module gives for pixels, and the features; None where their layer was not run."""

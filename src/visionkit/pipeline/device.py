@@ -14,7 +14,7 @@ import torch
 
 from ..errors import InputError
 
-SPEEDS: Final = ("default", "exact", "fast")
+SPEEDS: Final = ("default", "exact", "fast", "fastest")
 
 
 def choose_device(device: str | torch.device | None = None) -> torch.device:
