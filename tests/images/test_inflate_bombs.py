@@ -7,7 +7,7 @@ import zlib
 import numpy as np
 import pytest
 
-from visionkit.errors import ImageError
+from visionkit.errors import ImageDecodeError
 from visionkit.images import load_array, load_image
 
 
@@ -60,12 +60,13 @@ MAKERS = {
 def test_what_inflates_to_gigabytes_is_not_inflated(bomb, case, load):
     data = MAKERS[case](bomb)
     before, start = memory_peak_mb(), time.process_time()
-    try:
+    if "TIFF" in case or "rows" in case:
         loaded = load(data)
         pixels = np.asarray(loaded[0] if load is load_array else loaded)
         assert not pixels.any(), "the rows that the header asks for are the bomb's first zeros"
-    except ImageError as err:
-        assert "cannot load" in str(err)
+    else:
+        with pytest.raises(ImageDecodeError, match="cannot load"):
+            load(data)
     assert time.process_time() - start < 2
     assert memory_peak_mb() - before < 100
 
