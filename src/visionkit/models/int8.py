@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from ..atomic import write_new
 from ..errors import InputError, ModelLoadError
 from ..log import log
 from .atomic import replacing
+from .cache import cache_folder
 from .folder import parse_json, read_file
 from .openvino import Engine, Network, UnfitError, convert, quantize, runtime
 
@@ -213,14 +213,6 @@ def _kept(folder: Path) -> tuple[dict[str, Any], Network]:
     if record["sha256"] != [hashlib.sha256(data).hexdigest() for data in network]:
         raise ModelLoadError(f"{folder} is not what was kept")
     return record, network
-
-
-def cache_folder() -> Path:
-    """Where visionkit keeps what it can make again: `VISIONKIT_CACHE`, else `visionkit` in the user's cache."""
-    own = os.environ.get("VISIONKIT_CACHE")
-    if own:
-        return Path(own).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "visionkit"
 
 
 def check_installed() -> None:

@@ -122,6 +122,7 @@ def load_saved(
     if settings["labels"] is not None:
         model.labels = check_labels(settings["labels"])
     _set_temperature(model, settings.get("temperature", 1.0), folder)
+    _set_multi_label(model, settings.get("multi_label", False), folder)
     return model
 
 
@@ -132,6 +133,13 @@ def _set_temperature(model: Any, temperature: Any, folder: Path) -> None:
         model.temperature = float(temperature)
     elif temperature != 1.0:
         raise ModelLoadError(f"{folder / SETTINGS_FILE} has a temperature, which {model.name} does not apply")
+
+
+def _set_multi_label(model: Any, multi_label: Any, folder: Path) -> None:
+    if not isinstance(multi_label, bool):
+        raise ModelLoadError(f"{folder / SETTINGS_FILE}: multi_label is {multi_label!r:.80}, neither true nor false")
+    if multi_label or hasattr(model, "multi_label"):
+        model.multi_label = multi_label
 
 
 def rebuild(
@@ -172,6 +180,7 @@ def _write_folder(model: Savable, folder: Path, training: dict[str, Any] | None,
         "labels": list(model.labels) if isinstance(model, Classifier) else None,
         "preprocess": model.preprocess.to_dict(),
         "temperature": float(getattr(model, "temperature", 1.0)),
+        "multi_label": bool(getattr(model, "multi_label", False)),
         "training": training,
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
         "versions": {package: version(package) for package in ("torch", "numpy", "pillow")},

@@ -75,6 +75,10 @@ class ModuleEmbedder:
         """As `image_features`, for normalised float32 pixels, by the plain module itself: gradients flow."""
         return _as_vectors(self._forward(self.module, self._tap, pixels)[1], self.name)
 
+    def plain_answers(self, pixels: Tensor) -> dict[str, Tensor]:
+        """As `plain_features`, all that the module answers: "features", and of a classifier "logits"."""
+        return {"features": self.plain_features(pixels)}
+
     def _run(self, batch: Batch) -> tuple[Any, Any]:
         with inference(self.device, self.speed):
             form = self._forms.of(self.module, self._tap, tuple(batch.pixels.shape[1:]), self._forward, batch.pixels)
@@ -116,9 +120,11 @@ class ModuleClassifier(ModuleEmbedder):
     Attributes:
         labels: (K,) names, in the order of the module's output.
         temperature: what the module's output is divided by, so that probabilities are as right as they say.
+        multi_label: whether a picture may have several of the labels, or none: a probability each.
     """
 
     temperature = 1.0
+    multi_label = False
 
     def __init__(self, module: nn.Module, *, labels: Sequence[str], **settings: Any) -> None:
         super().__init__(module, **settings)
@@ -142,6 +148,15 @@ class ModuleClassifier(ModuleEmbedder):
         """As `class_logits`, for normalised float32 pixels, by the plain module itself: gradients flow."""
         logits: Tensor = self._forward(self.module, self._tap, pixels)[0]
         return logits.float() / self.temperature
+
+    def plain_answers(self, pixels: Tensor) -> dict[str, Tensor]:
+        """See `ModuleEmbedder`; the logits are the module's, before the temperature. Without features that are vectors,
+        the logits alone."""
+        logits, features = self._forward(self.module, self._tap, pixels)
+        try:
+            return {"logits": logits.float(), "features": _as_vectors(features, self.name)}
+        except ModelLoadError:
+            return {"logits": logits.float()}
 
 
 def _as_vectors(features: Any, name: str) -> Tensor:

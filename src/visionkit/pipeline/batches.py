@@ -117,10 +117,19 @@ class Batches(Iterator[Batch]):
         self._steps.close()
 
 
-def fitted(sources: Iterable[Source], preprocess: Preprocess) -> Generator[Batch]:
-    """As `Batches` on the CPU under `speed="exact"` and `on_error="return"`, but `pixels` stays uint8 in 0–255."""
-    cpu = torch.device("cpu")
-    return _Plan(preprocess, DEFAULT_BATCH_SIZE, cpu, torch.uint8, "return", cores(), exact=True).run(sources)
+def fitted(
+    sources: Iterable[Source], preprocess: Preprocess, *, device: torch.device | None = None, exact: bool = True
+) -> Generator[Batch]:
+    """As `Batches` under `on_error="return"`, but `pixels` stays uint8 in 0–255.
+
+    Args:
+        sources: image sources.
+        preprocess: the model's.
+        device: None: the CPU.
+        exact: decode every picture in full, as `speed="exact"`.
+    """
+    where = device or torch.device("cpu")
+    return _Plan(preprocess, DEFAULT_BATCH_SIZE, where, torch.uint8, "return", cores(), exact=exact).run(sources)
 
 
 @dataclass(frozen=True)

@@ -150,7 +150,8 @@ def classify(
             classes; needs no network), and with labels "open_clip:ViT-B-32/laion2b_s34b_b79k".
         prompts: for an image–text model: templates with `{}` for the label, whose features are averaged.
         multi_label: several labels may be true at once: a probability each (sigmoid) instead of a choice (softmax).
-            An image–text model that was trained to choose gives its cosines, as `score_kind="similarity"`.
+            An image–text model that was trained to choose gives its cosines, as `score_kind="similarity"`. A model
+            that was trained on pictures with several labels each gives a probability each in any case.
         abstain_below: with a best score below this, `.label` is None.
         on_error: "raise" stops at the first bad input, with an error that carries the answers before it in
             `.results`; "return" puts a `Failure` in its place.
@@ -222,9 +223,11 @@ def _needed(labels: tuple[str, ...] | None, model: Any) -> tuple[str, ...]:
 def _head_runner(
     model: Classifier, multi_label: bool, abstain_below: float | None, batch_size: int | None
 ) -> Runner[Source, Classification]:
+    several = multi_label or bool(getattr(model, "multi_label", False))  # a plug-in's classifier need not say so
+
     def answer_batch(batch: Batch) -> list[Classification | Failure]:
         logits = model.class_logits(batch)
-        probabilities = (logits.sigmoid() if multi_label else logits.softmax(1)).cpu().tolist()
+        probabilities = (logits.sigmoid() if several else logits.softmax(1)).cpu().tolist()
         return [
             ranked(dict(zip(model.labels, row, strict=True)), batch, i, model=model.name, abstain_below=abstain_below)
             for i, row in enumerate(probabilities)

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from ..errors import Failure
 from ..images import describe
 from ..log import log
+from ..pipeline.sketch import near_pairs
 from .data_report import DataReport, Duplicate
 from .labelled import Labelled
 from .same_bytes import equal_sources
@@ -42,25 +43,42 @@ def audited(learn: Labelled, check: Labelled) -> tuple[Labelled, Labelled]:
     return replace(learn, report=report), replace(check, report=report)
 
 
-def completed(
-    report: DataReport, failures: Sequence[Failure], twins: Sequence[Duplicate], *, told: bool = True
-) -> DataReport:
+def completed(report: DataReport, failures: Sequence[Failure], twins: Sequence[Duplicate]) -> DataReport:
     """The report with what decoding has shown; what is new in it goes to the log."""
     known = {duplicate.sources for duplicate in report.duplicates}
     new = tuple(twin for twin in twins if twin.sources not in known)
     duplicates = (*report.duplicates, *new)[:MOST_LISTED]
-    full = report.model_copy(update={"duplicates": duplicates, "unreadable": tuple(failures)})
-    if told:
-        _warn([warning for warning in full.warnings if warning not in report.warnings])
+    full = report.model_copy(update={"duplicates": duplicates, "unreadable": (*report.unreadable, *failures)})
+    _warn([warning for warning in full.warnings if warning not in report.warnings])
     return full
+
+
+def looked_over(
+    learn: Labelled,
+    check: Labelled,
+    failures: Sequence[Failure],
+    learn_cells: npt.NDArray[np.uint8],
+    check_cells: npt.NDArray[np.uint8],
+) -> tuple[Labelled, Labelled]:
+    """The two, of which all could be loaded, with a report that says too what decoding has shown.
+
+    Args:
+        learn: (N,) pictures.
+        check: (M,) pictures.
+        failures: those that could not be loaded.
+        learn_cells: uint8 (N, 8, 9): sketches, see `pipeline.sketch`.
+        check_cells: uint8 (M, 8, 9).
+    """
+    if learn.report is None:
+        return learn, check
+    report = completed(learn.report, failures, near_duplicates(learn, check, learn_cells, check_cells))
+    return replace(learn, report=report), replace(check, report=report)
 
 
 def near_duplicates(
     learn: Labelled, check: Labelled, learn_cells: npt.NDArray[np.uint8], check_cells: npt.NDArray[np.uint8]
 ) -> tuple[Duplicate, ...]:
     """Pictures set aside that are nearly the same as one that is learnt from, by their sketches uint8 (N, 8, 9)."""
-    from ..pipeline.sketch import near_pairs
-
     pairs = near_pairs(learn_cells, check_cells)[:MOST_LISTED]
     return tuple(_duplicate((learn, i, "train"), (check, j, "val"), same_bytes=False) for i, j in pairs)
 

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import torch
 from torch import Tensor, nn
 
-from ..errors import Failure, TrainingError
-from ..pipeline import Batches
+from ..errors import Failure
+from .audit import looked_over
+from .features import MAPPED_FROM, Features, features_of, store_at
+from .fingerprints import Views
 from .fit import Examples, Fitted, fit, seeded
 from .heads import HeadClassifier
+from .targets import targets_of
 
 if TYPE_CHECKING:
     from ..models.protocols import ImageEmbedder
     from .data import Labelled
-    from .loop import Settings
+    from .settings import Settings
+
+AUGMENTED_VIEWS: Final = 4
+"""Features of each picture when pictures are augmented: one of it as it is, and three changed at random."""
 
 
 @dataclass(frozen=True)
@@ -32,57 +39,80 @@ class Headed:
 
 
 def train_head(
-    embedder: ImageEmbedder, learn: Labelled, check: Labelled, *, settings: Settings, progress: bool | None
+    embedder: ImageEmbedder,
+    learn: Labelled,
+    check: Labelled,
+    *,
+    settings: Settings,
+    progress: bool | None,
+    cache: bool | str | os.PathLike[str] = False,
 ) -> Headed:
     """Trains a linear head over an embedder, which stays as it is.
 
     The features are standardised for training; the scale is then folded into the head, which so takes them as they are.
 
+    Args:
+        embedder: gives the features.
+        learn: what is learnt from.
+        check: what is measured on.
+        settings: how to train; with augmentation each picture has four views, of which every step takes one by chance.
+        progress: see `visionkit.progress.bar`.
+        cache: whether and where features are kept for the next training: see `features.store_at`.
+
     Raises:
-        TrainingError: no picture could be loaded, or the loss is NaN.
+        TrainingError: no picture could be loaded, or none of a class, or the loss is NaN.
     """
     classes = learn.classes
-    features, targets, failures = _features(embedder, learn, classes)
-    check_features, check_targets, check_failures = _features(embedder, check, classes)
-    learn, check = learn.without(f.index for f in failures), check.without(f.index for f in check_failures)
-    mean, std = features.mean(0), features.std(0, correction=0).clamp_min(1e-6)
-    with seeded(settings.seed, embedder.device):
-        head = nn.Linear(features.shape[1], len(classes)).to(embedder.device)
+    store = store_at(cache)
+    many = settings.augment != "none"
+    views = Views(AUGMENTED_VIEWS if many else 1, settings.augment, settings.seed if many else 0)
+    features = features_of(embedder, learn, views, store=store, progress=progress)
+    checked = features_of(embedder, check, Views(), store=store, progress=progress)
+    failures = (*features.failures, *checked.failures)
+    learn, check = learn.without(f.index for f in features.failures), check.choose(checked.kept)
+    learn, check = looked_over(learn, check, failures, features.cells, checked.cells)
+    values, device = _placed(features, embedder.device)
+    flat = values.flatten(0, 1)
+    mean, std = flat.mean(0), flat.std(0, correction=0).clamp_min(1e-6)
+    with seeded(settings.seed, device):
+        head = nn.Linear(values.shape[2], len(classes)).to(device)
         nn.init.zeros_(head.weight)  # no preference before the first picture
         nn.init.zeros_(head.bias)
         fitted = fit(
             head,
-            Examples((features - mean) / std, targets),
-            Examples((check_features - mean) / std, check_targets),
+            Examples(values, targets_of(learn, classes).to(device)),
+            Examples(checked.values.to(device), targets_of(check, classes).to(device)),
             classes=classes,
-            prepare=lambda part: part,
+            prepare=_first_view_by(mean, std),
             settings=settings,
             progress=progress,
+            vary=_any_view if many else None,
         )
     with torch.no_grad():
         head.weight.div_(std)
         head.bias.sub_(head.weight @ mean)
     model = HeadClassifier(embedder, head, classes)
-    return Headed(model, fitted, (*failures, *check_failures), learn, check)
+    model.multi_label = learn.multi_label
+    return Headed(model, fitted, failures, learn, check)
 
 
-def _features(
-    embedder: ImageEmbedder, data: Labelled, classes: tuple[str, ...]
-) -> tuple[Tensor, Tensor, tuple[Failure, ...]]:
-    """Float32 (N, D) and int64 (N,) on the embedder's device, and the pictures that could not be loaded."""
-    position = {name: i for i, name in enumerate(classes)}
-    parts: list[Tensor] = []
-    targets: list[int] = []
-    failures: list[Failure] = []
-    batches = Batches(
-        data.sources, embedder.preprocess, device=embedder.device, speed=embedder.speed, on_error="return"
-    )
-    with closing(batches):
-        for batch in batches:
-            failures.extend(batch.failures)
-            if len(batch):
-                parts.append(embedder.image_features(batch).float().clone())  # clone: out of inference mode
-                targets.extend(position[data.labels[i]] for i in batch.indices)
-    if not parts:
-        raise TrainingError(f"none of the pictures could be loaded; the first: {failures[0]}")
-    return torch.cat(parts), torch.tensor(targets, dtype=torch.int64, device=embedder.device), tuple(failures)
+def _placed(features: Features, device: torch.device) -> tuple[Tensor, torch.device]:
+    """The features where they are learnt from: on the model's device, or, where they stay on the disk, the CPU."""
+    size = features.values.numel() * features.values.element_size()
+    where = torch.device("cpu") if size > MAPPED_FROM else device
+    return features.values.to(where), where
+
+
+def _first_view_by(mean: Tensor, std: Tensor) -> Callable[[Tensor], Tensor]:
+    """(N, V, D) → (N, D), standardised."""
+
+    def prepare(part: Tensor) -> Tensor:
+        return (part[:, 0] - mean) / std
+
+    return prepare
+
+
+def _any_view(part: Tensor, targets: Tensor, draw: torch.Generator) -> tuple[Tensor, Tensor]:
+    """One view of each picture, by chance: (N, V, D) → (N, 1, D)."""
+    chosen = torch.randint(part.shape[1], (len(part),), generator=draw).to(part.device)
+    return part[torch.arange(len(part), device=part.device), chosen][:, None], targets

@@ -28,10 +28,12 @@ class HeadClassifier:
         head: features (N, D) → logits (N, K), float32.
         labels: (K,) names.
         temperature: what the head's output is divided by, so that probabilities are as right as they say.
+        multi_label: whether a picture may have several of the labels, or none: a probability each.
         preprocess, device, speed: the embedder's.
     """
 
     temperature = 1.0
+    multi_label = False
 
     def __init__(self, embedder: ImageEmbedder, head: nn.Linear, labels: Sequence[str]) -> None:
         self.embedder = embedder
@@ -63,6 +65,18 @@ class HeadClassifier:
             raise CapabilityError(f"{embedder.name} cannot be looked into: it has no plain_features()")
         logits: Tensor = self.head(embedder.plain_features(pixels))
         return logits / self.temperature
+
+    def plain_answers(self, pixels: Tensor) -> dict[str, Tensor]:
+        """For normalised float32 pixels, by the plain modules: "features", and "logits" before the temperature.
+
+        Raises:
+            CapabilityError: the embedder has no module.
+        """
+        plain: Any = getattr(self.embedder, "plain_features", None)
+        if plain is None:
+            raise CapabilityError(f"{self.embedder.name} has no plain module that gives its features")
+        features: Tensor = plain(pixels)
+        return {"logits": self.head(features.float()), "features": features}
 
     @property
     def module(self) -> nn.Module:

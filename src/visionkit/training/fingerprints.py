@@ -1,0 +1,105 @@
+"""What says that features would come out the same: the model, the pictures, and how they are changed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import torch
+
+from ..images import Source, is_tensor
+from ..images.sources import Picture
+from ..models.protocols import Savable
+from ..pipeline import Batches
+from .same_bytes import content_digest, file_path
+
+if TYPE_CHECKING:
+    from ..models.protocols import ImageEmbedder
+
+_FORMAT: Final = 1
+"""Raised when features come out otherwise for reasons that nothing below tells of."""
+
+
+@dataclass(frozen=True)
+class Views:
+    """How many features each picture has.
+
+    Attributes:
+        count: at least 1; the first is the picture as it is, the others are changed at random.
+        policy: of augmentation.
+        seed: of what is random in it.
+    """
+
+    count: int = 1
+    policy: str = "none"
+    seed: int = 0
+
+
+def fingerprint_of(embedder: ImageEmbedder, sources: Sequence[Source], views: Views) -> str | None:
+    """64 hexadecimal digits; None where a model or a picture cannot be known to be the same next time."""
+    pictures = _pictures(sources)
+    model = _model(embedder) if pictures is not None else None
+    if model is None or pictures is None:
+        return None
+    changed = [views.count, views.policy, views.seed] if views.count > 1 else []
+    whole = json.dumps([_FORMAT, model, pictures, changed], sort_keys=True)
+    return hashlib.sha256(whole.encode()).hexdigest()
+
+
+def _pictures(sources: Sequence[Source]) -> str | None:
+    digest = hashlib.sha256()
+    for source in sources:
+        key = _picture(source)
+        if key is None:
+            return None
+        digest.update(f"{len(key)} {key}".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+def _picture(source: Any) -> str | None:
+    path = file_path(source)
+    if path is not None:
+        try:
+            status = os.stat(path)  # noqa: PTH116 - for each of many files
+        except (OSError, ValueError):
+            return f"missing {os.path.abspath(path)}" if "\0" not in path else None  # noqa: PTH100 - as above
+        times = f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}"
+        return f"file {times} {os.path.abspath(path)}"  # noqa: PTH100 - as above
+    if isinstance(source, Picture):
+        return f"picture {source.mode} {source.size} {hashlib.sha256(source.tobytes()).hexdigest()}"
+    if is_tensor(source):
+        source = np.asarray(source.detach().cpu().numpy())
+    digest = content_digest(source)
+    return f"content {type(source).__name__} {digest.hex()}" if digest is not None else None
+
+
+def _model(embedder: ImageEmbedder) -> list[Any] | None:
+    if not isinstance(embedder, Savable):
+        return None
+    digest = hashlib.sha256()
+    for name, value in embedder.module.state_dict().items():
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return [
+        embedder.architecture(),
+        digest.hexdigest(),
+        embedder.preprocess.to_dict(),
+        embedder.speed,
+        embedder.device.type,
+        _answer(embedder),
+    ]
+
+
+def _answer(embedder: ImageEmbedder) -> str:
+    """What the model says of a test picture, to the bit: a change of its code, of torch or of threads changes it."""
+    width, height = embedder.preprocess.size_wh
+    picture = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    batches = Batches([picture], embedder.preprocess, batch_size=1, device=embedder.device, speed=embedder.speed)
+    features = embedder.image_features(next(batches)).float().cpu().contiguous()
+    batches.close()
+    return hashlib.sha256(features.numpy().tobytes()).hexdigest()
