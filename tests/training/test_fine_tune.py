@@ -87,7 +87,7 @@ def test_a_plug_in_can_be_tuned_but_not_saved(tmp_path):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"train": "all"}, InputError, "train='all' is not offered"),
+        ({"train": "most"}, InputError, "train='most' is not offered"),
         ({"model": FakeDescriber()}, CapabilityError, "fake:describer does not embed pictures"),
         ({"model": nn.Flatten()}, InputError, r"model=Flatten is no model: wrap it first: vk\.wrap_model"),
     ],

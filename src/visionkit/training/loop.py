@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,9 @@ from .schedule import rate_at
 from .settings import Settings
 
 __all__ = ["Learner", "Lesson", "Settings", "Step", "predict", "train_steps"]
+
+_SMALL: Final = 3 * 64 * 64
+"""Values of a picture up to which 256 are answered at once."""
 
 Vary: TypeAlias = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
 """(inputs, targets, random numbers of the CPU) → inputs and targets, changed."""
@@ -169,8 +172,9 @@ def parts(order: Tensor, size: int) -> list[Tensor]:
 
 
 @torch.no_grad()
-def predict(module: nn.Module, inputs: Tensor, prepare: Callable[[Tensor], Tensor], batch_size: int = 256) -> Tensor:
+def predict(module: nn.Module, inputs: Tensor, prepare: Callable[[Tensor], Tensor]) -> Tensor:
     """Logits (N, K) in evaluation mode; without inputs, of no rows."""
     module.eval()
+    batch_size = 256 if inputs[:1].numel() <= _SMALL else 32
     found = [module(prepare(part)) for part in inputs.split(batch_size)] if len(inputs) else []
     return torch.cat(found).float() if found else torch.zeros((0, 0))

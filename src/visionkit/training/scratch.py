@@ -17,11 +17,12 @@ from ..images import load_image
 from ..models import load_model
 from ..models.wrap import ModuleClassifier
 from ..pipeline import Preprocess
-from ..pipeline.resident import channel_statistics, load_pixels
+from ..pipeline.resident import channel_statistics
 from ..pipeline.tensors import normalise
 from .data import Labelled
-from .fit import Examples, Fitted, fit, seeded
+from .fit import Fitted, fit, seeded
 from .keeper import fingerprint, keeping
+from .pictures import load_pictures, on_device
 from .settings import Settings
 from .vary import varying
 
@@ -61,24 +62,19 @@ def train_network(
     """
     classes = learn.classes
     preprocess = Preprocess(size_wh=_size_of(learn))
-    pixels, kept, failures = load_pixels(learn.sources, preprocess)
-    check_pixels, check_kept, check_failures = load_pixels(check.sources, preprocess)
-    if not kept or not check_kept:
-        raise TrainingError(f"none of the pictures could be loaded; the first: {(*failures, *check_failures)[0]}")
-    learn, check = learn.without(f.index for f in failures), check.without(f.index for f in check_failures)
-    mean, std = channel_statistics(pixels)
+    pictures = load_pictures(learn, check, preprocess)
+    mean, std = channel_statistics(pictures.examples.inputs)
     preprocess = replace(preprocess, mean=mean, std=std)
     prepare = partial(_normalised, preprocess=preprocess)
     with seeded(settings.seed, device):
         network, built_by, name = _network(model, len(classes))
         network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
-        examples = _examples(pixels, learn.labels, classes, device)
-        checks = _examples(check_pixels, check.labels, classes, device)
+        examples, checks = on_device(pictures.examples, device), on_device(pictures.checks, device)
         _check_output(network, prepare(examples.inputs[:2]), classes)
 
         def begun_with() -> dict[str, Any]:
-            pictures = fingerprint((examples.inputs, examples.targets), (checks.inputs, checks.targets))
-            return {"network": built_by or {"class": name}, "settings": asdict(settings), **pictures}
+            same = fingerprint((examples.inputs, examples.targets), (checks.inputs, checks.targets))
+            return {"network": built_by or {"class": name}, "settings": asdict(settings), **same}
 
         with keeping(folder, begun_with, resume=resume) as keeper:
             fitted = fit(
@@ -102,7 +98,8 @@ def train_network(
         speed="default",
         built_by=built_by,
     )
-    return Trained(trained, fitted, (*failures, *check_failures), learn, check)
+    trained.multi_label = learn.multi_label
+    return Trained(trained, fitted, pictures.failures, pictures.learn, pictures.check)
 
 
 def _normalised(pixels: Tensor, preprocess: Preprocess) -> Tensor:
@@ -135,12 +132,6 @@ def _network(model: str | nn.Module, classes: int) -> tuple[nn.Module, dict[str,
         )
     loaded = load_model(model, pretrained=False, num_classes=classes, device="cpu")
     return loaded.module, loaded.architecture(), model
-
-
-def _examples(pixels: Tensor, labels: Sequence[str], classes: Sequence[str], device: torch.device) -> Examples:
-    position = {name: i for i, name in enumerate(classes)}
-    targets = torch.tensor([position[label] for label in labels], dtype=torch.int64)
-    return Examples(pixels.to(device), targets.to(device))
 
 
 @torch.no_grad()
