@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 for name in list(os.environ):  # what the machine's owner has in the environment takes no part
     if name.startswith(("VISIONKIT_", "OPENAI_", "ANTHROPIC_")) and name != "VISIONKIT_NO_SKIPS":
         del os.environ[name]
+_cache = tempfile.TemporaryDirectory(prefix="visionkit-tests-")  # gone with the process
+os.environ["VISIONKIT_CACHE"] = _cache.name
 
 pytest_plugins = [
     "support.backbones",

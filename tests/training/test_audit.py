@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from visionkit.errors import Failure, ImageDecodeError
+import visionkit as vk
+from visionkit.errors import Failure, ImageDecodeError, InputError
 from visionkit.images import load_image
 from visionkit.pipeline.preprocess import Preprocess
 from visionkit.pipeline.resident import load_pixels
@@ -165,3 +166,53 @@ def test_several_labels(multi):
     report = report_of(pairs, [])
     assert report.multi_label is multi
     assert report.counts["a"]["train"] == (2 if multi else 1)
+
+
+def test_a_run_carries_the_report(tmp_path, caplog):
+    """Bad files are kept in it, duplicates across the parts found, what may be wrong is said before the training."""
+    random = np.random.default_rng(0)
+    for i in range(24):
+        picture = random.integers(0, 100, (10, 10, 3), dtype=np.uint8)
+        picture[..., i % 2] += 120
+        folder = tmp_path / "data" / ("train", "val")[i >= 16] / ("Red", "red ")[i % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        load_image(picture).save(folder / f"{i}.png")
+        if i == 0:
+            (tmp_path / "data" / "val" / "Red").mkdir(parents=True)
+            load_image(picture).save(tmp_path / "data" / "val" / "Red" / "twin.png")
+            load_image(np.clip(picture + 1.0, 0, 255).astype(np.uint8)).save(
+                tmp_path / "data" / "val" / "Red" / "near.png"
+            )
+    (tmp_path / "data" / "train" / "Red" / "broken\n.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    with caplog.at_level(logging.WARNING, "visionkit"):
+        run = vk.train(tmp_path / "data", epochs=1, batch_size=8, out=tmp_path / "out")
+    assert run.data.images == {"train": 17, "val": 10}
+    assert run.data.near_names == (("Red", "red "),)
+    assert [d.sources[1].rpartition("/")[2] for d in run.data.duplicates] == ["twin.png", "near.png"]
+    assert [d.same_bytes for d in run.data.duplicates] == [True, False]
+    [failure] = run.data.unreadable
+    assert failure == run.failures[0]
+    assert "broken\\n.png" in failure.source
+    assert len([m for m in caplog.messages if "the same bytes" in m]) == 1
+    assert len(run.data.warnings) == 4
+    tuned = vk.fine_tune(tmp_path / "data", epochs=1)
+    assert tuned.data.model_dump_json() == run.data.model_dump_json()
+    again = type(run).model_validate_json((tmp_path / "out" / "run.json").read_text())
+    assert again.data.counts == run.data.counts
+
+
+def test_a_bad_file_ends_the_training_where_it_is_asked_to(tmp_path):
+    pairs = [(np.full((4, 4, 3), i, np.uint8), "ab"[i % 2]) for i in range(16)] + [(b"broken", "a")] * 4
+    for verb in (vk.train, vk.fine_tune):
+        with pytest.raises(ImageDecodeError, match="cannot load <6 bytes>"):
+            verb(pairs, epochs=1, on_error="raise")
+        assert len(verb(pairs, epochs=1).failures) == 4
+        with pytest.raises(InputError, match="on_error='stop' must be 'raise' or 'return'"):
+            verb(pairs, epochs=1, on_error="stop")
+
+
+def test_validation_data_may_lack_a_class():
+    pairs = [(np.full((4, 4, 3), 16 * i, np.uint8), "abc"[i % 3]) for i in range(12)]
+    run = vk.fine_tune(pairs, validation=[(np.full((4, 4, 3), 7, np.uint8), "c")], epochs=1)
+    assert run.labels == ("a", "b", "c")
+    assert sum(map(sum, run.confusion)) == sum(run.confusion[2]) == 1

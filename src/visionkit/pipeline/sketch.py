@@ -36,8 +36,10 @@ _MOST_GREY = 3.0
 """How far apart their cells may be on average, of 255."""
 _LEAST_CONTRAST = 4.0
 """The standard deviation of cells below which a picture is too plain to be told from another."""
-_MOST_CANDIDATES = 200
+_MOST_CANDIDATES = 64
 """Pictures that one is compared with, for each part of its hash: an empty sky is like all others."""
+_AT_ONCE = 4096
+"""Pictures whose candidates are in memory at once."""
 
 
 def near_pairs(one: npt.NDArray[np.uint8], other: npt.NDArray[np.uint8]) -> list[tuple[int, int]]:
@@ -52,19 +54,26 @@ def near_pairs(one: npt.NDArray[np.uint8], other: npt.NDArray[np.uint8]) -> list
     if not len(one) or not len(other):
         return []
     mine, theirs = difference_hashes(one), difference_hashes(other)
-    telling = [cells.reshape(len(cells), -1).std(1) >= _LEAST_CONTRAST for cells in (one, other)]
     found: set[tuple[int, int]] = set()
     for shift in range(0, 64, 13):
-        keys = [(hashes >> np.uint64(shift)) & np.uint64(0x1FFF) for hashes in (mine, theirs)]
-        order = np.argsort(keys[1], kind="stable")
-        first = np.searchsorted(keys[1][order], keys[0], "left")
-        count = np.minimum(np.searchsorted(keys[1][order], keys[0], "right") - first, _MOST_CANDIDATES)
-        left = np.repeat(np.arange(len(one)), count)
-        right = order[np.repeat(first - np.cumsum(count) + count, count) + np.arange(count.sum())]
-        alike = np.bitwise_count(mine[left] ^ theirs[right]) <= MOST_BITS
-        alike &= telling[0][left] & telling[1][right]
-        left, right = left[alike], right[alike]
-        apart = np.abs(one[left].astype(np.int16) - other[right])
-        close = apart.sum((1, 2)) <= _MOST_GREY * apart.shape[1] * apart.shape[2]
-        found.update(zip(left[close].tolist(), right[close].tolist(), strict=True))
+        keys, their_keys = ((hashes >> np.uint64(shift)) & np.uint64(0x1FFF) for hashes in (mine, theirs))
+        order = np.argsort(their_keys, kind="stable")
+        first = np.searchsorted(their_keys[order], keys, "left")
+        count = np.minimum(np.searchsorted(their_keys[order], keys, "right") - first, _MOST_CANDIDATES)
+        for start in range(0, len(one), _AT_ONCE):
+            some, begin = count[start : start + _AT_ONCE], first[start : start + _AT_ONCE]
+            left = start + np.repeat(np.arange(len(some)), some)
+            right = order[np.repeat(begin - np.cumsum(some) + some, some) + np.arange(some.sum())]
+            near = np.bitwise_count(mine[left] ^ theirs[right]) <= MOST_BITS
+            left, right = left[near], right[near]
+            alike = _alike(one[left], other[right])
+            found.update(zip(left[alike].tolist(), right[alike].tolist(), strict=True))
     return sorted(found)
+
+
+def _alike(one: npt.NDArray[np.uint8], other: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+    """Sketches of the same number → bool (N,): which are alike, and not just both plain."""
+    apart = np.abs(one.astype(np.int16) - other).mean((1, 2))
+    contrast = np.minimum(one.std((1, 2)), other.std((1, 2)))
+    alike: npt.NDArray[np.bool_] = (apart <= _MOST_GREY) & (contrast >= _LEAST_CONTRAST)
+    return alike

@@ -27,6 +27,7 @@ def train(
     augment: Augmentation = "none",
     recipe: Recipe | None = None,
     validation: float | Data = 0.25,
+    on_error: Literal["raise", "return"] = "return",
     seed: int = 0,
     device: str | torch.device | None = None,
     out: str | os.PathLike[str] | None = None,
@@ -43,7 +44,9 @@ def train(
     same call with `resume=True` goes on, to the same weights.
 
     Args:
-        data: a folder with a folder of pictures for each class, or pairs of an image source and its label.
+        data: a folder with a folder of pictures for each class, maybe within `train`, `val` and `test`; a CSV, JSONL or
+            Parquet table with the columns image, label and maybe split; pairs of an image source and its label; a torch
+            `Dataset` of such pairs; a `datasets.Dataset`. A list of names as a label: a picture may have several.
         model: a name that takes `pretrained=False` and `num_classes` (`visionkit:simple_cnn`, `torchvision:resnet18`,
             `timm:…`), or a module of your own, such as `visionkit.cnn.SimpleCNN(10)`, of which a copy is trained.
         epochs: times that each picture is seen.
@@ -54,7 +57,10 @@ def train(
             `show_augmentation`.
         recipe: the rest: optimizer, schedule, label smoothing, class weights, early stopping, a running average of the
             weights, accumulated gradients, precision; see `visionkit.training.Recipe`.
-        validation: the fraction of every class that is set aside to measure on, or data of its own.
+        validation: the fraction of every class that is set aside to measure on, where the data has no parts of its own;
+            or data of its own.
+        on_error: "return": pictures that cannot be loaded are left out, and listed in the run's `failures`; "raise":
+            the first ends the training.
         seed: of the weights, the split, and the order.
         device: where to train; None chooses CUDA, then MPS, then the CPU.
         out: a folder for the trained model, and for its checkpoints until then.
@@ -91,7 +97,7 @@ def train(
     folder = prepare_out(out, resume=resume)
     if resume and (ended := finished_run(folder, settings)):
         return ended
-    learn, check = split_data(data, validation, seed)
+    learn, check = split_data(data, validation, seed, on_error=on_error)
     trained = train_network(
         model,
         learn,

@@ -39,13 +39,17 @@ A list of names in the place of a label: a picture may have several.
 """
 
 
-def read_data(data: Data) -> Labelled:
+def read_data(data: Data, *, least_classes: int = 2) -> Labelled:
     """Data of any accepted form.
+
+    Args:
+        data: see `Data`.
+        least_classes: how many different labels there must be, where a picture has one.
 
     Raises:
         SourceError: the folder or table is missing.
         InputError: not data of such a form, or a label that is no name.
-        TrainingError: no pictures, or fewer than two classes.
+        TrainingError: no pictures, or too few classes.
     """
     labelled = _read(data)
     if not len(labelled):
@@ -55,7 +59,7 @@ def read_data(data: Data) -> Labelled:
         raise TrainingError(f"there are no pictures to learn from{wanted}")
     if not any(labelled.names()):
         raise TrainingError("no picture has a label")
-    if len(labelled.classes) < 2 and not labelled.multi_label:
+    if len(labelled.classes) < least_classes and not labelled.multi_label:
         raise TrainingError(f"there is one class only, {labelled.classes[0]!r}: a classifier needs two at least")
     return labelled
 

@@ -73,11 +73,13 @@ def features_of(
 
     Raises:
         TrainingError: no picture could be loaded.
+        VisionkitError: one could not, and the data says that this ends the training.
     """
     fingerprint = fingerprint_of(embedder, data.sources, views) if store is not None else None
     if store is not None and fingerprint is not None:
         kept = store.read(fingerprint, count=len(data), views=views.count)
         if kept is not None:
+            data.refuse(kept.failures)
             log.info("visionkit: the features of %d pictures are there from before: %s", len(kept.indices), store)
             return _as_features(kept, reused=True)
     made = _compute(embedder, data, views, _allocator(store, fingerprint), progress=progress)
@@ -115,6 +117,7 @@ def _compute(
     with closing(batches), bar(len(data), progress, unit="image") as shown:
         for number, batch in enumerate(batches):
             failures.extend(batch.failures)
+            data.refuse(failures)
             if len(batch):
                 rows = slice(len(kept), len(kept) + len(batch))
                 for view, vectors in enumerate(_views(embedder, batch, views, number)):

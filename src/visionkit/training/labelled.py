@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Final, Self, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, Self, TypeAlias
 
-from ..errors import InputError, TrainingError
+from ..errors import Failure, InputError, TrainingError
 from ..images import Source, describe, is_single
 from ..images.sources import is_file_object, read_bytes
 from ..models.labels import check_labels
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 Label: TypeAlias = str | tuple[str, ...]
 """A class, or all the classes of a picture that may have several, or none."""
+
+OnError = Literal["raise", "return"]
 
 Row: TypeAlias = tuple[object, object, object]
 """A source, its label, and the name of its part, or None; as they were found, still to be checked."""
@@ -44,6 +46,7 @@ class Labelled:
         parts: (N,) "train", "val" or "test", where the data says so itself; else empty.
         empty: classes of which there is no picture: folders without any.
         report: what was found out about the data.
+        on_error: "raise": a picture that cannot be loaded ends the training; "return": it is left out, and listed.
     """
 
     sources: tuple[Source, ...]
@@ -51,6 +54,7 @@ class Labelled:
     parts: tuple[str, ...] = ()
     empty: tuple[str, ...] = ()
     report: DataReport | None = None
+    on_error: OnError = "return"
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -89,6 +93,15 @@ class Labelled:
         if not self.parts:
             return self if name == "train" else self.choose(())
         return self.choose(i for i, part in enumerate(self.parts) if part == name)
+
+    def refuse(self, failures: Sequence[Failure]) -> None:
+        """Ends a training that asked for it.
+
+        Raises:
+            VisionkitError: under `on_error="raise"`, the first failure's own.
+        """
+        if failures and self.on_error == "raise":
+            raise failures[0].error
 
     def without(self, failed: Iterable[int]) -> Self:
         """What is left when some could not be loaded.

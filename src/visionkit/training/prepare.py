@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from ..errors import InputError, TrainingError
 from ..models.folder import CHECKPOINT_FOLDER, HISTORY_FILE, read_settings
 from ..models.saved import load_saved, may_become_model, save_model
+from .audit import audited
 from .board import curves_kept
 from .calibration import calibrate, figures_of
-from .data import Data, Labelled, read_data, split
+from .data import Data, Labelled, check_classes, read_data, split
 from .evidence import Explain, gather, worst_mistakes
 from .run import REPORT_FILE, TrainingRun
 
@@ -23,26 +24,37 @@ if TYPE_CHECKING:
     from ..models.wrap import ModuleClassifier
     from .fit import Fitted
     from .heads import HeadClassifier
+    from .labelled import OnError
     from .settings import Settings
 
 RUN_FILE: Final = "run.json"
 """The run's figures, beside the model."""
 
 
-def split_data(data: Data, validation: float | Data, seed: int) -> tuple[Labelled, Labelled]:
-    """What to learn from, and what to measure on.
+def split_data(
+    data: Data, validation: float | Data, seed: int, *, on_error: OnError = "return"
+) -> tuple[Labelled, Labelled]:
+    """What to learn from, and what to measure on, looked over: what may be wrong with them goes to the log.
+
+    Args:
+        data: see `Data`.
+        validation: a fraction of it to set aside, unless it has parts of its own; or data of its own.
+        seed: of what is set aside.
+        on_error: see `Labelled`.
 
     Raises:
+        InputError: another `on_error`; and what `read_data` raises.
         TrainingError: the validation data has a class that the data to learn from lacks; and what `split` raises.
     """
+    if on_error not in ("raise", "return"):
+        raise InputError(f"on_error={on_error!r} must be 'raise' or 'return'")
     learn = read_data(data)
     if isinstance(validation, (int, float)):
-        return split(learn, float(validation), seed)
-    check = read_data(validation)
-    unknown = sorted(set(check.classes) - set(learn.classes))
-    if unknown:
-        raise TrainingError(f"the validation data has the class {unknown[0]!r}, which the data to learn from lacks")
-    return learn, check
+        learn, check = split(learn, float(validation), seed)
+    else:
+        learn, check = learn.part("train"), read_data(validation, least_classes=1)
+        check_classes(learn, check)
+    return audited(replace(learn, on_error=on_error), replace(check, on_error=on_error))
 
 
 def prepare_out(out: str | os.PathLike[str] | None, *, resume: bool = False) -> Path | None:
@@ -114,6 +126,7 @@ class Ended(Protocol):
 def finish(ended: Ended, settings: Settings, folder: Path | None, *, explain: Explain | None = None) -> TrainingRun:
     """Calibrates the model, saves it with its report where a folder was given, and makes the run."""
     model, fitted = ended.model, ended.fitted
+    model.multi_label = ended.learn.multi_label
     classes = tuple(model.labels)
     calibration = calibrate(fitted.logits, fitted.targets)
     if calibration is not None:
@@ -129,6 +142,7 @@ def finish(ended: Ended, settings: Settings, folder: Path | None, *, explain: Ex
         calibration=calibration,
         worst=worst,
         failures=ended.failures,
+        data=ended.learn.report,
         folder=folder,
     )
     run.keep(gather(ended.learn, ended.check, places, settings=asdict(settings), explain=explain))

@@ -16,6 +16,7 @@ from ..results import html
 from ..results.intervals import Interval
 from ..results.values import ColumnKind, FailureField
 from .calibration import Calibration
+from .data_report import DataReport
 from .evidence import Evidence, Mistake
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class TrainingRun(BaseModel):
         calibration: the model's temperature, and what it does for the probabilities.
         worst: the wrong answers that the model was surest of.
         failures: pictures that could not be loaded, and were left out.
+        data: what was found out about the data.
         folder: where the model was saved, when `out` was given.
     """
 
@@ -84,6 +86,7 @@ class TrainingRun(BaseModel):
     calibration: Calibration | None = None
     worst: tuple[Mistake, ...] = ()
     failures: tuple[FailureField, ...] = ()
+    data: DataReport | None = None
     folder: Path | None = None
     _evidence: Evidence | None = PrivateAttr(default=None)
 
