@@ -26,6 +26,7 @@ LAYERS = {
     "dense": 6,
     "providers": 6,
     "tasks": 7,
+    "evaluation": 8,
     "cli": 9,
     "__init__": 9,
     "__main__": 10,

@@ -22,6 +22,7 @@ NAMES = [
     "detect",
     "embed",
     "embed_texts",
+    "evaluate",
     "explain",
     "find_images",
     "fine_tune",

@@ -13,6 +13,7 @@ from importlib import import_module
 TYPE_CHECKING = False  # type checkers take it for True; importing typing would cost half of the import
 if TYPE_CHECKING:
     from .errors import Failure, VisionkitError
+    from .evaluation.compare import evaluate
     from .images import find_images, load_image
     from .models import clear_models, list_models, load_model
     from .models.saved import save_model
@@ -49,6 +50,7 @@ _HOME = {  # no key is also the name of a module or folder here: importing that 
     "detect": "tasks.detect",
     "embed": "tasks.embed",
     "embed_texts": "tasks.embed_texts",
+    "evaluate": "evaluation.compare",
     "explain": "tasks.explain",
     "find_images": "images",
     "fine_tune": "tasks.fine_tune",
@@ -82,6 +84,7 @@ __all__ = [
     "detect",
     "embed",
     "embed_texts",
+    "evaluate",
     "explain",
     "find_images",
     "fine_tune",

@@ -12,6 +12,7 @@ import typer
 
 from .. import __version__
 from ..errors import Failure, VisionkitError
+from .evaluate import evaluate
 from .explain import explain
 
 app = typer.Typer(
@@ -126,6 +127,7 @@ def doctor() -> None:
         typer.echo(line)
 
 
+app.command()(evaluate)
 app.command()(explain)
 
 

@@ -95,12 +95,15 @@ def class_scores(matrix: Sequence[Sequence[int]], labels: Sequence[str]) -> tupl
     )
 
 
-def figures(true: npt.ArrayLike, probabilities: npt.ArrayLike, *, seed: int = 0) -> dict[str, Interval]:
+def figures(
+    true: npt.ArrayLike, probabilities: npt.ArrayLike, *, counted: int | None = None, seed: int = 0
+) -> dict[str, Interval]:
     """What is said of a classifier in a few numbers.
 
     Args:
         true: (N,) positions of classes, N > 0.
         probabilities: (N, K).
+        counted: how many of the first classes the macro F1 is over, where those after them are none of the data's.
         seed: of the resamples.
 
     Returns:
@@ -115,8 +118,10 @@ def figures(true: npt.ArrayLike, probabilities: npt.ArrayLike, *, seed: int = 0)
     if classes > _TOP:
         best = np.argpartition(-probabilities, _TOP - 1, axis=1)[:, :_TOP]
         parts["top5_accuracy"] = mean_of((best == true[:, None]).any(1))
-    f1 = float(sklearn_metrics.f1_score(true, answers, average="macro", zero_division=0))
-    parts["macro_f1"] = f1, macro_f1(true, answers, classes)
+    known = np.union1d(true, answers)
+    known = known[known < (counted or classes)]
+    f1 = float(sklearn_metrics.f1_score(true, answers, labels=known, average="macro", zero_division=0))
+    parts["macro_f1"] = f1, macro_f1(true, answers, counted or classes)
     parts.update(_auroc(true[:, None] == np.arange(classes), probabilities))
     parts["ece"] = _ece(answers == true, probabilities.max(1))
     return _bounded(bootstrap(parts, count, seed=seed), count)
