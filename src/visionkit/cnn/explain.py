@@ -84,6 +84,10 @@ class Explainer:
         Raises:
             InputError: the label is none of the model's.
         """
+        with torch.inference_mode(mode=False):
+            return self._explain(batch, label)
+
+    def _explain(self, batch: Batch, label: str | None) -> list[Heatmap]:
         opened, pixels = self.opened, plain_pixels(batch.pixels)
         given = None if label is None else target_of(opened, label)
         probabilities = opened.probabilities(pixels)
@@ -109,8 +113,7 @@ class Explainer:
         if self.layer is not None:
             heat = grad_cam(self.opened, self.layer, pixels, targets)
             return heat / heat.amax((1, 2), keepdim=True).clamp_min(1e-12)
-        with torch.inference_mode(mode=False):
-            heat = _BY_CAPTUM[self.method](self.opened, pixels, targets).float()
+        heat = _BY_CAPTUM[self.method](self.opened, pixels, targets).float()
         peak = heat.flatten(1).quantile(_PEAK, dim=1)[:, None, None]
         return (heat / peak.clamp_min(1e-12)).clamp(0, 1)
 

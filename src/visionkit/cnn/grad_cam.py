@@ -43,7 +43,7 @@ def _gradients(opened: Opened, run: Callable[[Tensor], Tensor], layers: Sequence
         return []
     with torch.inference_mode(mode=False), torch.enable_grad():
         with opened.listening([layer.name for layer in layers]) as heard:
-            output = run(opened.probe().requires_grad_())
+            output = run(opened.noise(1).requires_grad_())
         weights = torch.randn(output.shape[1:], generator=torch.Generator().manual_seed(1)).to(output)
         outputs = [heard[layer.name] for layer in layers]
         gradients = torch.autograd.grad((output * weights).sum(), outputs, allow_unused=True, materialize_grads=True)

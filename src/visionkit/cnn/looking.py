@@ -75,7 +75,8 @@ class Opened:
                 f"{self.name} cannot be looked into: it has no module of this machine; vk.wrap_model makes one of your "
                 f"own a model"
             )
-        self._twin = copy.deepcopy(model)  # hooks on the model itself would be heard by others who share it
+        with torch.inference_mode(mode=False):  # gradients flow through the copy, whatever the caller's mode
+            self._twin = copy.deepcopy(model)  # hooks on the model itself would be heard by others who share it
         self.module: nn.Module = self._twin.module.requires_grad_(requires_grad=False)
         self.labels: tuple[str, ...] = tuple(getattr(model, "labels", ()))
         self.preprocess: Preprocess = model.preprocess
@@ -121,11 +122,12 @@ class Opened:
             for handle in handles:
                 handle.remove()
 
-    def probe(self) -> Tensor:
-        """Two inputs of noise, the same each time."""
+    def noise(self, count: int) -> Tensor:
+        """Inputs of noise, the same each time."""
         width, height = self.preprocess.size_wh
         generator = torch.Generator().manual_seed(0)
-        return torch.randn((2, 3, height, width), generator=generator).to(self.device)
+        with torch.inference_mode(mode=False):
+            return torch.randn((count, 3, height, width), generator=generator).to(self.device)
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -133,7 +135,7 @@ class Opened:
         if self._layers is None:
             names = [n for n, m in self.module.named_modules() if n and not isinstance(m, (nn.Dropout, nn.Softmax))]
             with self.listening(names) as heard, torch.no_grad():
-                self.run(self.probe())
+                self.run(self.noise(2))
             self._layers = tuple(self._maps_among(heard))
         return self._layers
 
@@ -151,7 +153,7 @@ class Opened:
             raise InputError(f"{self.name} has no layer that gives maps over the picture")
         close = nearest(str(name), names)
         hint = f"did you mean {' or '.join(map(repr, close))}?" if close else f"some are {', '.join(_spread(names))}"
-        kind = "gives no maps over the picture" if name in dict(self.module.named_modules()) else "is none"
+        kind = "gives no maps over the picture" if name in [n for n, _ in self.module.named_modules()] else "is none"
         raise InputError(f"layer {name!r} of {self.name} {kind}; {hint}")
 
     def _maps_among(self, heard: dict[str, Any]) -> Iterator[Layer]:

@@ -27,11 +27,9 @@ def receptive_field(opened: Opened, layer: Layer, place_yx: tuple[int, int]) -> 
     Measured, not worked out, so that it holds for any network: where the input has a gradient.
     """
     width, height = opened.preprocess.size_wh
-    generator = torch.Generator().manual_seed(0)
-    noise = torch.randn((_NOISES, 3, height, width), generator=generator).to(opened.device)
     y, x = place_yx
     with torch.inference_mode(mode=False), torch.enable_grad():
-        pixels = noise.requires_grad_()
+        pixels = opened.noise(_NOISES).requires_grad_()
         with opened.listening([layer.name]) as heard:
             opened.run(pixels)
         [gradient] = torch.autograd.grad(layer.maps(heard[layer.name])[:, :, y, x].sum(), pixels)
