@@ -22,11 +22,11 @@ def training_figure(
     confusion: Sequence[Sequence[int]],
     labels: Sequence[str],
 ) -> Figure:
-    """Curves over the epochs, and the confusion matrix: row the true class, column the answer."""
+    """Curves over the epochs, and, where there is one, the confusion matrix: row the true class, column the answer."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(13, 4), layout="constrained")
-    loss, accuracy, matrix = figure.subplots(1, 3)
+    loss, accuracy, *rest = figure.subplots(1, 3 if confusion else 2)
     epochs = range(1, len(losses) + 1)
     loss.plot(epochs, losses, label="learnt")
     loss.plot(epochs, validation_losses, label="set aside")
@@ -34,7 +34,8 @@ def training_figure(
     loss.legend()
     accuracy.plot(epochs, [100 * a for a in accuracies])
     accuracy.set(title="Accuracy on pictures set aside", xlabel="epoch", ylabel="%")
-    _draw_confusion(matrix, confusion, labels)
+    for matrix in rest:
+        _draw_confusion(matrix, confusion, labels)
     return figure
 
 

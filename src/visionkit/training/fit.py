@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from .keeper import Keeper
 
 _random_lock = threading.RLock()
+
+_MOST_CONFUSED: Final = 1000
+"""Classes up to which there is a confusion matrix: of ten thousand it would be a hundred million counts."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,8 @@ class Fitted:
     """How a training went: see `TrainingRun`.
 
     Attributes:
-        history, metrics, confusion: the run's; no confusion where a picture may have several labels.
+        history, metrics, confusion: the run's; no confusion where a picture may have several labels, or of over
+            1,000 classes.
         logits: float32 (N, K) on the CPU: what the trained module says of the pictures set aside.
         targets: of `Examples`, for those pictures, on the CPU.
     """
@@ -133,7 +137,7 @@ def _finished(
     counted = history[best_epoch(history) - 1] if learner.best is not None else history[-1]
     figures = {"accuracy": counted.accuracy, "validation_images": float(len(targets))}
     confusion: tuple[tuple[int, ...], ...] = ()
-    if not targets.is_floating_point():
+    if not targets.is_floating_point() and len(classes) <= _MOST_CONFUSED:
         confusion = metrics.confusion(targets.tolist(), logits.argmax(1).tolist(), len(classes))
     return Fitted(tuple(history), figures, confusion, logits, targets)
 

@@ -57,7 +57,8 @@ class TrainingRun(BaseModel):
         metrics: figures on the pictures set aside: "accuracy", and how many there were, "validation_images".
         figures: more of them, each with its confidence interval: see `results.metrics.figures`.
         labels: the classes.
-        confusion: (K, K) counts: row the true class, column the answer.
+        confusion: (K, K) counts: row the true class, column the answer; empty where a picture may have several labels,
+            and of over 1,000 classes.
         calibration: the model's temperature, and what it does for the probabilities.
         worst: the wrong answers that the model was surest of.
         failures: pictures that could not be loaded, and were left out.
