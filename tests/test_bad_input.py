@@ -76,6 +76,21 @@ TABLE = {
         "fake:generator cannot classify",
     ),
     "a folder": (lambda f: vk.classify(f["tmp"]), errors.SourceError, r"is a folder; .* vk\.find_images"),
+    "a label that is none of the model's": (
+        lambda f: vk.explain(f["cat"], label="tabbi"),
+        errors.InputError,
+        "label 'tabbi' is none of the 1000 of visionkit:efficientnet_lite0; did you mean 'tabby'",
+    ),
+    "a layer that is none": (
+        lambda f: vk.show_activations(f["cat"], layers=["tob"]),
+        errors.InputError,
+        "layer 'tob' of visionkit:efficientnet_lite0 is none; did you mean 'top'",
+    ),
+    "a model without layers": (
+        lambda f: vk.explain(f["cat"], model=vk.testing.FakeClassifier(["a"])),
+        errors.CapabilityError,
+        "fake:classifier cannot be looked into: it has no module of this machine; vk.wrap_model",
+    ),
     "a corrupt file": (lambda f: vk.classify(corrupt(f["cat"], f["tmp"])), errors.ImageDecodeError, "corrupt.jpg"),
     "a truncated file": (
         lambda f: vk.classify(cut(f["cat"], f["tmp"])),

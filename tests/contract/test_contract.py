@@ -11,11 +11,12 @@ import pytest
 
 import visionkit as vk
 from support.kinds import KINDS
-from visionkit.results import Answer, Classification, Detections, Embeddings, GeneratedImages
+from visionkit.results import Answer, Classification, Detections, Embeddings, GeneratedImages, Heatmap
 
 OVER_IMAGES = {"classify": Classification, "embed": Embeddings, "detect": Detections, "ask": Answer, "similarity": None}
+OVER_IMAGES |= {"explain": Heatmap}
 OVER_TEXTS = {"generate": GeneratedImages, "embed_texts": Embeddings}
-BATCHED = {"classify", "embed", "detect", "similarity", "embed_texts"}
+BATCHED = {"classify", "embed", "detect", "similarity", "embed_texts", "explain"}
 JOINED = {"embed", "embed_texts", "similarity"}
 """Verbs that give one result with a row for each input of a sequence."""
 
@@ -60,7 +61,8 @@ class Case:
 
     def same(self, one, other):
         """Whether two values are the same answer; to 1e-4, since batches of other sizes round otherwise."""
-        if self.verb in JOINED:
+        if self.verb in JOINED or self.verb == "explain":
+            one, other = (getattr(value, "heat", value) for value in (one, other))
             return np.allclose(one, other, atol=1e-4)
         if self.verb == "classify" and not self.steady:  # random weights say something else each time
             return set(one.scores) == set(other.scores) == set(self.options["labels"])

@@ -5,10 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from PIL import Image
 from pydantic import BaseModel
 
 import visionkit as vk
-from visionkit.results import Answer, Classification, Detections, Embeddings, GeneratedImage, GeneratedImages, Recipe
+from visionkit.results import (
+    Answer,
+    Classification,
+    Detections,
+    Embeddings,
+    GeneratedImage,
+    GeneratedImages,
+    Grid,
+    Heatmap,
+    Patch,
+    Patches,
+    Recipe,
+)
 from visionkit.training import EpochRecord, TrainingRun
 
 HOSTILE = (
@@ -42,6 +55,25 @@ def every_result(source: str, text: str | None = None) -> dict[str, Any]:
             boxes_xyxy=[[0, 0, 9, 9], [1, 2, 3, 4]], labels=(word, "b"), scores=[0.5, 0.25], size_wh=(60, 40), **common
         ),
         "no detections": Detections(boxes_xyxy=[], labels=(), scores=[], size_wh=(60, 40), **common),
+        "heatmap": Heatmap(
+            heat=[[0, 0.5], [0.25, 1]],
+            fit=vk.Preprocess(size_wh=(16, 16)).fit((60, 40)),
+            label=word,
+            score=0.5,
+            method="grad_cam",
+            layer=word,
+            faithfulness=0.25,
+            **common,
+        ),
+        "grid": Grid(image=Image.new("RGB", (8, 6)), rows=(word, "b"), columns=("c",), **common),
+        "patches": Patches(
+            image=Image.new("RGB", (8, 6)),
+            rows=(word,),
+            patches=[Patch(source=source, box_xyxy=(0, 1, 2, 3), activation=0.5)],
+            layer=word,
+            channel=1,
+            **common,
+        ),
         "embeddings": Embeddings(
             vectors=np.eye(2, 3, dtype=np.float32), sources=(source, "gone.png"), failures=(failure,), **common
         ),

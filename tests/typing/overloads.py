@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 import visionkit as vk
-from visionkit.results import Answer, Classification, Detections, Embeddings, GeneratedImages
+from visionkit.results import Answer, Classification, Detections, Embeddings, GeneratedImages, Heatmap
 
 
 def paths() -> Iterator[Path]:
@@ -38,6 +38,11 @@ def check(array: npt.NDArray[np.uint8], one: str, path: Path, names: list[str], 
     assert_type(vk.detect(many), list[Detections])
     assert_type(vk.detect(paths()), Iterator[Detections])
     assert_type(vk.detect(many, on_error="return"), list[Detections | vk.Failure])
+
+    assert_type(vk.explain(one), Heatmap)
+    assert_type(vk.explain(many, label="cat"), list[Heatmap])
+    assert_type(vk.explain(paths()), Iterator[Heatmap])
+    assert_type(vk.explain(many, on_error="return"), list[Heatmap | vk.Failure])
 
     assert_type(vk.ask(one, "?", model="m"), Answer)
     assert_type(vk.ask(many, "?", model="m"), list[Answer])
