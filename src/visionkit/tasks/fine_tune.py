@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from ..errors import CapabilityError
 from ..models import load_model
 from ..models.protocols import ImageEmbedder, Savable
+from .heat import heat_of
 from .resolve import resolve
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def fine_tune(
             folder=folder,
             resume=resume,
         )
-    return finish(tuned, settings, folder)
+    return finish(tuned, settings, folder, explain=heat_of(tuned.model))
 
 
 def _check_embedder(embedder: object, *, saved: bool) -> None:

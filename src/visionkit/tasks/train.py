@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, Literal
 
 from ..errors import InputError
+from .heat import heat_of
 
 if TYPE_CHECKING:
     import torch
@@ -108,4 +109,4 @@ def train(
         folder=folder,
         resume=resume,
     )
-    return finish(trained, settings, folder)
+    return finish(trained, settings, folder, explain=heat_of(trained.model))

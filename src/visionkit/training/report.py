@@ -11,10 +11,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from ..errors import Failure, InputError, VisionkitError
+from ..errors import Failure, InputError
 from ..extras import DISTRIBUTION
 from ..images import Picture, Source, load_image
 from ..images.thumbnails import picture_uri, read_again
+from ..log import log
 from ..results import charts, html
 from ..results.intervals import Interval
 from ..results.metrics import class_scores
@@ -22,6 +23,7 @@ from .page import page, section, table, words
 
 if TYPE_CHECKING:
     from .calibration import Calibration
+    from .data_report import DataReport
     from .evidence import Evidence, Mistake
 
 _NAMED: Final = 20
@@ -55,6 +57,7 @@ class Reported(Protocol):
     calibration: Calibration | None
     worst: tuple[Mistake, ...]
     failures: tuple[Failure, ...]
+    data: DataReport | None
     folder: Path | None
 
 
@@ -72,7 +75,7 @@ def report_html(run: Reported, evidence: Evidence | None = None) -> str:
         f"<h1>{html.text(title)}</h1>",
         words(_summary(run)),
         _figures(run),
-        section("Data", _data(run, evidence)),
+        section("Data", _warnings(run), _data(run, evidence)),
         section("Learning", _curves(run)),
         section("Confusion", _confusion(run)),
         section("Every class", _classes(run)),
@@ -111,14 +114,24 @@ def _figures(run: Reported) -> str:
 
 
 def _data(run: Reported, evidence: Evidence | None) -> str:
-    if evidence is None:
+    if evidence is None and run.data is None:
         return ""
     rows = []
     for label in run.labels:
-        shots = [_shot(source, f"example of {label}") for source in evidence.examples.get(label, ())]
-        counts = str(evidence.learnt.get(label, 0)), str(evidence.set_aside.get(label, 0))
-        rows.append((html.text(label), *counts, f'<div class="shots">{"".join(shots)}</div>'))
+        found = run.data.counts.get(label, {}) if run.data is not None else {}
+        counts = found.get("train", 0), found.get("val", 0)
+        shots: list[str] = []
+        if evidence is not None:
+            counts = evidence.learnt.get(label, 0), evidence.set_aside.get(label, 0)
+            shots = [_shot(source, f"example of {label}") for source in evidence.examples.get(label, ())]
+        examples = f'<div class="shots">{"".join(shots)}</div>'
+        rows.append((html.text(label), *map(str, counts), examples))
     return _folded(("class", "learnt", "set aside", "examples"), rows, frozenset({1, 2}))
+
+
+def _warnings(run: Reported) -> str:
+    found = run.data.warnings if run.data is not None else ()
+    return "".join(words(f"{warning[:1].upper()}{warning[1:]}.", "bad") for warning in found)
 
 
 def _curves(run: Reported) -> str:
@@ -228,7 +241,8 @@ def _worst(run: Reported, evidence: Evidence | None) -> str:
 def _heat(explain: Any, picture: Picture, mistake: Mistake) -> str:
     try:
         overlay = explain(picture, mistake.answer).overlay(picture)
-    except VisionkitError:  # a network that cannot be explained still has a report
+    except Exception as err:  # noqa: BLE001 - hours of training are not lost to a drawing, whatever the network raises
+        log.info("no heat map for the report: %s", err)
         return ""
     return html.image(picture_uri(overlay, _LARGE), f"where the model sees {mistake.answer}")
 
