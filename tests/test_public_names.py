@@ -24,6 +24,7 @@ NAMES = [
     "embed_texts",
     "evaluate",
     "explain",
+    "export_model",
     "find_images",
     "fine_tune",
     "generate",

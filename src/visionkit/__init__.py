@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .evaluation.compare import evaluate
     from .images import find_images, load_image
     from .models import clear_models, list_models, load_model
+    from .models.export import export_model
     from .models.saved import save_model
     from .models.verify import verify
     from .models.wrap import wrap_model
@@ -52,6 +53,7 @@ _HOME = {  # no key is also the name of a module or folder here: importing that 
     "embed_texts": "tasks.embed_texts",
     "evaluate": "evaluation.compare",
     "explain": "tasks.explain",
+    "export_model": "models.export",
     "find_images": "images",
     "fine_tune": "tasks.fine_tune",
     "generate": "tasks.generate",
@@ -86,6 +88,7 @@ __all__ = [
     "embed_texts",
     "evaluate",
     "explain",
+    "export_model",
     "find_images",
     "fine_tune",
     "generate",

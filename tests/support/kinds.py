@@ -47,6 +47,12 @@ def saved_folder(request):
     return vk.save_model(own_simple(), request.getfixturevalue("tmp_path_factory").mktemp("saved") / "model")
 
 
+def onnx_file(request):
+    return (
+        f"onnx:{vk.export_model(own_simple(), request.getfixturevalue('tmp_path_factory').mktemp('onnx') / 'a.onnx')}"
+    )
+
+
 def own_simple():
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -106,6 +112,7 @@ KINDS = [
         ("classify", "embed", "fine_tune"),
     ),
     Kind("own module", own_module, ("classify", "embed", "explain", "fine_tune")),
+    Kind("onnx file", onnx_file, ("classify", "embed", "fine_tune")),
     Kind("plug-in", lambda _: "colors:mean", ("classify", "embed", "fine_tune")),
     Kind("saved folder", saved_folder, ("classify", "embed", "fine_tune")),
     Kind("tuned head", tuned, ("classify", "embed", "fine_tune")),

@@ -14,6 +14,7 @@ from .. import __version__
 from ..errors import Failure, VisionkitError
 from .evaluate import evaluate
 from .explain import explain
+from .export import export
 
 app = typer.Typer(
     add_completion=False,
@@ -102,8 +103,10 @@ def models(
 
 
 @app.command()
-def verify(folder: Annotated[Path, typer.Argument(help="A saved model.", show_default=False)]) -> None:
-    """Check that a saved model still answers as when it was saved."""
+def verify(
+    folder: Annotated[Path, typer.Argument(help="A saved model, or an exported file.", show_default=False)],
+) -> None:
+    """Check that a saved or exported model still answers as when it was written."""
     from ..errors import ModelLoadError
     from ..models.verify import verify as check
 
@@ -129,6 +132,7 @@ def doctor() -> None:
 
 app.command()(evaluate)
 app.command()(explain)
+app.command()(export)
 
 
 def _files(arguments: list[str]) -> list[str | Path]:

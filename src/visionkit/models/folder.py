@@ -47,7 +47,7 @@ def read_file(folder: Path, name: str, most: int) -> bytes:
         state = os.fstat(descriptor)
         if not stat.S_ISREG(state.st_mode):
             raise ModelLoadError(f"{path} is no regular file")
-        data = file.read(most + 1)
+        data = file.read(min(most, state.st_size) + 1)  # as much memory is taken as is asked for
     if len(data) > most:
         raise ModelLoadError(f"{path} is larger than any that visionkit writes here: over {most} bytes")
     return data

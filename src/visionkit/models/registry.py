@@ -69,6 +69,7 @@ BUILT_IN: Final = (
         summary="detectors of transformers",
         architectures=("ForObjectDetection",),
     ),
+    Backend("onnx", ("classify", "embed"), "visionkit.models.onnx_models:load", summary="exported models in ONNX"),
     Backend("diffusers", ("generate",), "visionkit.diffusion.pipelines:load", summary="diffusion pipelines"),
     Backend("openai", ("ask",), "visionkit.providers.openai_responses:load", local=False, summary="OpenAI"),
     Backend(

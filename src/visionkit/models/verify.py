@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from ..errors import ModelLoadError
 from .answers import TOLERANCE, answers_of, largest_difference
+from .export import load_exported
 from .folder import ANSWERS_FILE, read_file, read_settings
 from .saved import load_saved
 
@@ -55,14 +56,14 @@ def verify(
     device: str | torch.device | None = None,
     tolerance: float = TOLERANCE,
 ) -> ParityReport:
-    """Loads a saved model afresh, and compares what it answers with what it answered when it was saved.
+    """Loads a saved or exported model afresh, and compares what it answers with what it answered at that time.
 
     The weights, labels and preprocessing are held against their digests, and a few pictures go from their files
     through the whole path: decoding, preprocessing, network. So another version of a library, a changed file or a
     machine that computes otherwise is found before it costs accuracy in silence.
 
     Args:
-        folder: of a model that `save_model`, `train` or `fine_tune` saved.
+        folder: of a model that `save_model`, `train` or `fine_tune` saved; or a file of `export_model`.
         module: for the weights of a module of your own.
         device: see `pipeline.choose_device`.
         tolerance: the largest difference that passes.
@@ -72,6 +73,8 @@ def verify(
         ModelLoadError: weights, labels, preprocessing or another setting were changed after the save, or are damaged.
     """
     place = Path(folder)
+    if place.is_file():
+        return _verify_file(place, tolerance)
     model = load_saved(place, device=device, speed="exact", module=module)
     settings = read_settings(place)
     recorded = _recorded(place, settings)
@@ -86,11 +89,21 @@ def verify(
     )
 
 
+def _verify_file(path: Path, tolerance: float) -> ParityReport:
+    model, record = load_exported(path)
+    recorded = _tensors(record.answers, path)
+    difference = largest_difference(answers_of(model), recorded)
+    return ParityReport(
+        folder=str(path),
+        inputs=max((len(rows) for rows in recorded.values()), default=0),
+        max_difference=difference,
+        tolerance=tolerance,
+        passed=difference <= tolerance,
+    )
+
+
 def _recorded(folder: Path, settings: dict[str, Any]) -> dict[str, Tensor]:
     """The answers at the time of the save."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load
-
     parity = settings.get("parity")
     if not isinstance(parity, dict):
         raise ModelLoadError(f"{folder} holds no answers to compare with: save the model again")
@@ -99,7 +112,14 @@ def _recorded(folder: Path, settings: dict[str, Any]) -> dict[str, Tensor]:
     data = read_file(folder, ANSWERS_FILE, _MAX_ANSWERS_BYTES)
     if hashlib.sha256(data).hexdigest() != parity.get("answers_sha256"):
         raise ModelLoadError(f"{folder}: {ANSWERS_FILE} is not the file that was saved")
+    return _tensors(data, folder / ANSWERS_FILE)
+
+
+def _tensors(data: bytes, where: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
     try:
         return load(data)
     except SafetensorError as err:
-        raise ModelLoadError(f"{folder}: {ANSWERS_FILE} is damaged: {str(err)[:200]}") from err
+        raise ModelLoadError(f"{where}: the answers to compare with are damaged: {str(err)[:200]}") from err

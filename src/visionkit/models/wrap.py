@@ -150,8 +150,7 @@ class ModuleClassifier(ModuleEmbedder):
         return logits.float() / self.temperature
 
     def plain_answers(self, pixels: Tensor) -> dict[str, Tensor]:
-        """See `ModuleEmbedder`; the logits are the module's, before the temperature. Without features that are vectors,
-        the logits alone."""
+        """See `ModuleEmbedder`; the logits are before the temperature, and alone where features are no vectors."""
         logits, features = self._forward(self.module, self._tap, pixels)
         try:
             return {"logits": logits.float(), "features": _as_vectors(features, self.name)}
