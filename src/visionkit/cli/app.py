@@ -15,6 +15,7 @@ from ..errors import Failure, VisionkitError
 from .evaluate import evaluate
 from .explain import explain
 from .export import export
+from .train import train
 
 app = typer.Typer(
     add_completion=False,
@@ -133,6 +134,7 @@ def doctor() -> None:
 app.command()(evaluate)
 app.command()(explain)
 app.command()(export)
+app.command()(train)
 
 
 def _files(arguments: list[str]) -> list[str | Path]:
