@@ -139,7 +139,7 @@ def quantize_folder(place: Path, without: Sequence[str]) -> None:
     advanced = runtime("nncf.quantization.advanced_parameters")
     pixels = np.load(place / "pixels.npy", allow_pickle=False)
     # Processors without VNNI add products in 16 bits: where they overflow, every tenth answer becomes another.
-    fix = advanced.OverflowFix.DISABLE if _has_vnni() else advanced.OverflowFix.ENABLE
+    fix = advanced.OverflowFix.DISABLE if has_vnni() else advanced.OverflowFix.ENABLE
     small = nncf.quantize(
         openvino.Core().read_model(place / "float.xml"),
         nncf.Dataset([one[None].astype(np.float32) for one in pixels]),
@@ -150,7 +150,7 @@ def quantize_folder(place: Path, without: Sequence[str]) -> None:
     openvino.save_model(small, place / "int8.xml", compress_to_fp16=False)
 
 
-def _has_vnni() -> bool:
+def has_vnni() -> bool:
     """Whether the processor adds products of 8 bits in 32."""
     if platform.machine().lower() not in ("x86_64", "amd64"):
         return True
