@@ -35,6 +35,14 @@ def test_a_seed_gives_the_same_and_torch_is_left_alone(many, policy):
     assert (policy == "none") == torch.equal(first, augment(many, policy, generator(4)))
 
 
+def test_mirror_mirrors_half_of_them(many):
+    changed = augment(many.repeat(4, 1, 1, 1), "mirror", generator())
+    flipped = [torch.equal(picture, many[0].flip(2)) for picture in changed]
+    assert 12 <= sum(flipped) <= 36
+    assert all(torch.equal(picture, many[0]) for picture, turned in zip(changed, flipped, strict=True) if not turned)
+    assert changed.is_contiguous(memory_format=torch.channels_last)
+
+
 @pytest.mark.parametrize("policy", ["light", "standard", "strong"])
 def test_each_picture_is_changed_in_its_own_way(many, policy):
     changed = augment(many, policy, generator())
@@ -131,7 +139,9 @@ def test_empty_batches():
 
 
 def test_bad_input(many):
-    with pytest.raises(InputError, match="augment='wild' is no policy; choose one of 'none', 'light', 'standard'"):
+    with pytest.raises(
+        InputError, match="augment='wild' is no policy; choose one of 'none', 'mirror', 'light', 'standard'"
+    ):
         augment(many, "wild", generator())
     with pytest.raises(InputError, match=r"augment takes uint8 \(N, 3, H, W\), not torch.float32 \(12, 3, 64, 48\)"):
         augment(many.float(), "light", generator())

@@ -35,7 +35,7 @@ def train(  # noqa: PLR0917 - typer gives them by name
     epochs: Annotated[int | None, typer.Option(help="Times that each picture is seen.", show_default=False)] = None,
     batch_size: Annotated[str, typer.Option(help="Pictures in a batch, or auto.")] = "32",
     learning_rate: Annotated[float | None, typer.Option(help="The highest.", show_default=False)] = None,
-    augment: Annotated[str, typer.Option(help="none, light, standard or strong.")] = "none",
+    augment: Annotated[str, typer.Option(help="none, mirror, light, standard or strong.")] = "none",
     validation: Annotated[
         str, typer.Option(help="The fraction to set aside for measuring, or a folder or table.")
     ] = "0.25",

@@ -64,8 +64,9 @@ def fine_tune(
         batch_size: pictures in a batch; "auto": as many as the device has memory for, at most 512.
         learning_rate: the highest of the schedule; by default 1e-2 for a head alone, else 1e-3.
         weight_decay: decoupled from the gradients.
-        augment: how pictures are changed at random while they are learnt: "none", "light", "standard" or "strong"; see
-            `show_augmentation`. For "head": each picture gets features in four views, one of them as it is.
+        augment: how pictures are changed at random while they are learnt: "none", "mirror", "light", "standard" or
+            "strong"; see `show_augmentation`. For "head": each picture gets features in four views, one of them as it
+            is.
         recipe: the rest; see `visionkit.training.Recipe`.
         validation: the fraction of every class that is set aside to measure on, where the data has no parts of its own;
             or data of its own.

@@ -24,9 +24,9 @@ def show_augmentation(
 
     Args:
         image: see `load_image`.
-        policy: "none", "light" (mirrored, shifted), "standard" (mirrored, a part enlarged, colours changed) or "strong"
-            (mirrored, a part enlarged, one operation of TrivialAugment); what `train` and `fine_tune` take as
-            `augment=`.
+        policy: "none", "mirror", "light" (mirrored, shifted), "standard" (mirrored, a part enlarged, colours changed)
+            or "strong" (mirrored, a part enlarged, one operation of TrivialAugment); what `train` and `fine_tune` take
+            as `augment=`.
         n: how many variants.
         preprocess: how the model wants its pictures: `model.preprocess`. None: the short side becomes 224 pixels, and
             the middle is cut out.

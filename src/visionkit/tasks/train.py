@@ -54,8 +54,8 @@ def train(
         batch_size: pictures in a batch; "auto": as many as the device has memory for, at most 512.
         learning_rate: the highest of the schedule.
         weight_decay: decoupled from the gradients.
-        augment: how pictures are changed at random while they are learnt: "none", "light", "standard" or "strong"; see
-            `show_augmentation`.
+        augment: how pictures are changed at random while they are learnt: "none", "mirror", "light", "standard" or
+            "strong"; see `show_augmentation`.
         recipe: the rest: optimizer, schedule, label smoothing, class weights, early stopping, a running average of the
             weights, accumulated gradients, precision; see `visionkit.training.Recipe`.
         validation: the fraction of every class that is set aside to measure on, where the data has no parts of its own;
