@@ -19,7 +19,7 @@ from visionkit.training import feature_store, features
 from visionkit.training.data import read_data, split
 from visionkit.training.feature_store import CELLS_FILE, RECORD_FILE, VALUES_FILE, Store
 from visionkit.training.features import Views, features_of, store_at
-from visionkit.training.fingerprints import fingerprint_of
+from visionkit.training.fingerprints import Fingerprints
 from visionkit.training.frozen import train_head
 from visionkit.training.settings import Settings
 
@@ -163,11 +163,11 @@ def test_arrays_and_bytes_are_known_by_their_content(store, cat):
 
 @pytest.mark.parametrize("source", ["https://x.test/y.png", object()])
 def test_what_may_change_unseen_has_no_fingerprint(pictures, source):
-    assert fingerprint_of(embedder(), [*pictures.sources, source], Views()) is None
+    assert Fingerprints(embedder()).of([*pictures.sources, source], Views()) is None
 
 
 def test_a_model_without_a_module_has_none(pictures):
-    assert fingerprint_of(vk.load_model("colors:mean"), pictures.sources, Views()) is None
+    assert Fingerprints(vk.load_model("colors:mean")).of(pictures.sources, Views()) is None
 
 
 def damage_values(folder):

@@ -24,7 +24,7 @@ from ..pipeline.sketch import sketches
 from ..pipeline.tensors import normalise
 from ..progress import bar
 from .feature_store import Kept, Store
-from .fingerprints import Views, fingerprint_of
+from .fingerprints import Fingerprints, Views
 from .loop import generator
 
 if TYPE_CHECKING:
@@ -62,7 +62,13 @@ def store_at(cache: bool | str | os.PathLike[str]) -> Store | None:
 
 
 def features_of(
-    embedder: ImageEmbedder, data: Labelled, views: Views, *, store: Store | None, progress: bool | None
+    embedder: ImageEmbedder,
+    data: Labelled,
+    views: Views,
+    *,
+    store: Store | None,
+    progress: bool | None,
+    fingerprints: Fingerprints | None = None,
 ) -> Features:
     """The features of all pictures, from the store where it has them.
 
@@ -75,7 +81,8 @@ def features_of(
         TrainingError: no picture could be loaded.
         VisionkitError: one could not, and the data says that this ends the training.
     """
-    fingerprint = fingerprint_of(embedder, data.sources, views) if store is not None else None
+    known = fingerprints or Fingerprints(embedder)
+    fingerprint = known.of(data.sources, views) if store is not None else None
     if store is not None and fingerprint is not None:
         kept = store.read(fingerprint, count=len(data), views=views.count)
         if kept is not None:

@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -40,15 +41,28 @@ class Views:
     seed: int = 0
 
 
-def fingerprint_of(embedder: ImageEmbedder, sources: Sequence[Source], views: Views) -> str | None:
-    """64 hexadecimal digits; None where a model or a picture cannot be known to be the same next time."""
-    pictures = _pictures(sources)
-    model = _model(embedder) if pictures is not None else None
-    if model is None or pictures is None:
-        return None
-    changed = [views.count, views.policy, views.seed] if views.count > 1 else []
-    whole = json.dumps([_FORMAT, model, pictures, changed], sort_keys=True)
-    return hashlib.sha256(whole.encode()).hexdigest()
+class Fingerprints:
+    """Fingerprints of a model's features; the model, which must not change meanwhile, is looked at once, when needed.
+
+    Args:
+        embedder: the model.
+    """
+
+    def __init__(self, embedder: ImageEmbedder) -> None:
+        self._embedder = embedder
+
+    def of(self, sources: Sequence[Source], views: Views) -> str | None:
+        """64 hexadecimal digits; None where the model or a picture cannot be known to be the same next time."""
+        pictures = _pictures(sources)
+        if pictures is None or self._model is None:
+            return None
+        changed = [views.count, views.policy, views.seed] if views.count > 1 else []
+        whole = json.dumps([_FORMAT, self._model, pictures, changed], sort_keys=True)
+        return hashlib.sha256(whole.encode()).hexdigest()
+
+    @cached_property
+    def _model(self) -> list[Any] | None:
+        return _model(self._embedder)
 
 
 def _pictures(sources: Sequence[Source]) -> str | None:

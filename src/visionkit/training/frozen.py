@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..errors import Failure
 from .audit import looked_over
 from .features import MAPPED_FROM, Features, features_of, store_at
-from .fingerprints import Views
+from .fingerprints import Fingerprints, Views
 from .fit import Examples, Fitted, fit, seeded
 from .heads import HeadClassifier
 from .targets import targets_of
@@ -66,8 +66,9 @@ def train_head(
     store = store_at(cache)
     many = settings.augment != "none"
     views = Views(AUGMENTED_VIEWS if many else 1, settings.augment, settings.seed if many else 0)
-    features = features_of(embedder, learn, views, store=store, progress=progress)
-    checked = features_of(embedder, check, Views(), store=store, progress=progress)
+    known = Fingerprints(embedder)
+    features = features_of(embedder, learn, views, store=store, progress=progress, fingerprints=known)
+    checked = features_of(embedder, check, Views(), store=store, progress=progress, fingerprints=known)
     failures = (*features.failures, *checked.failures)
     learn, check = learn.without(f.index for f in features.failures), check.choose(checked.kept)
     learn, check = looked_over(learn, check, failures, features.cells, checked.cells)
