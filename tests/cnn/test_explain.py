@@ -16,11 +16,12 @@ from sklearn.datasets import load_sample_image
 from torch import nn
 
 import visionkit as vk
-from visionkit.cnn.explain import Explainer, explainer
+from visionkit.cnn.explain import Explainer
 from visionkit.cnn.faithfulness import blurred, faithfulness
 from visionkit.cnn.grad_cam import grad_cam, last_layer
 from visionkit.cnn.looking import Opened
 from visionkit.errors import CapabilityError, InputError, MissingExtraError, ModelError
+from visionkit.tasks.heat import heat_of
 from visionkit.testing import FakeClassifier
 
 FACE_XYXY = (120, 70, 345, 275)
@@ -220,12 +221,15 @@ def test_of_several_labels_each_has_a_probability_of_its_own(cat):
     assert vk.explain(cat, model=model, measured=False).score > single.score
 
 
-def test_for_a_report():
+def test_for_a_report(cat):
     model = random("visionkit:simple_cnn")
-    found = explainer(model)(np.zeros((8, 8, 3), np.uint8), "class 2")
+    heat = heat_of(model)
+    found = heat(cat, "class 2")
     assert (found.label, found.faithfulness) == ("class 2", None)
-    assert explainer(FakeClassifier(["a"])) is None
-    assert explainer(vk.load_model("colors:mean")) is None
+    np.testing.assert_array_equal(found.heat, vk.explain(cat, model=model, label="class 2", measured=False).heat)
+    assert heat(np.zeros((8, 8, 3), np.uint8), "class 3").label == "class 3"
+    with pytest.raises(CapabilityError, match="colors:mean cannot be looked into"):
+        heat_of(vk.load_model("colors:mean"))(cat, "red")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from ..errors import InputError, ModelError, VisionkitError
+from ..errors import InputError, ModelError
 from ..extras import require
 from ..images import Source
 from ..pipeline import Batch, Batches
@@ -161,14 +161,3 @@ _BY_CAPTUM: Final[dict[str, Callable[[Opened, Tensor, Tensor], Tensor]]] = {
     "integrated_gradients": _integrated_gradients,
     "occlusion": _occlusion,
 }
-
-
-def explainer(model: Any) -> Explainer | None:
-    """Explains a model's answers by Grad-CAM, unmeasured; None for a model that cannot be looked into.
-
-    For a report of a training: `explain(image, label) -> Heatmap`.
-    """
-    try:
-        return Explainer(model, measured=False)
-    except VisionkitError:
-        return None

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING
 
 from ..images import Source
 from ..results import Heatmap
+
+if TYPE_CHECKING:
+    from ..cnn.explain import Explainer
 
 
 def heat_of(model: object) -> Callable[[Source, str], Heatmap]:
     """Tells where in an image `model` sees a label; nothing is loaded for it before the first call."""
 
-    def heat(image: Source, label: str) -> Heatmap:
-        from .explain import explain
+    @cache  # opening a model takes longer than one heat map
+    def explainer() -> Explainer:
+        from ..cnn.explain import Explainer
 
-        return explain(image, model=model, label=label, measured=False)
+        return Explainer(model, measured=False)
+
+    def heat(image: Source, label: str) -> Heatmap:
+        return explainer()(image, label)
 
     return heat
