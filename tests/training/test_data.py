@@ -187,8 +187,9 @@ def test_an_item_is_read_by_threads_one_after_another():
     assert len(batch) == 16
 
 
-def test_a_hugging_face_data_set(tmp_path, monkeypatch):
-    datasets = pytest.importorskip("datasets")
+def test_a_hugging_face_data_set(tmp_path):
+    import datasets
+
     write(tmp_path, "a.png", "b.png", "c.png", "d.png")
     features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["x", "y"])})
     rows = {"image": [str(tmp_path / f"{n}.png") for n in "abcd"], "label": [0, 1, 1, 0]}
