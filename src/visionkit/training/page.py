@@ -23,7 +23,7 @@ h3{font-size:15px;margin:12px 0 4px}p{margin:6px 0;max-width:70ch}.quiet{color:v
 .figures{display:flex;flex-wrap:wrap;gap:10px;margin:14px 0}.figures>div{flex:1 1 130px;padding:10px 12px;
 background:var(--soft);border-radius:8px}.figures b{display:block;font-size:22px}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums}th,td{padding:4px 10px 4px 0;text-align:left;
-vertical-align:top;border-bottom:1px solid var(--line)}td.n,th.n{text-align:right}
+vertical-align:top;border-bottom:1px solid var(--line)}td.n,th.n{text-align:right;overflow-wrap:normal}
 .grid td,.grid th{padding:4px 6px;text-align:center;border:1px solid var(--line);overflow-wrap:normal}
 .grid th:first-child{text-align:left;min-width:90px;overflow-wrap:anywhere}
 .shots{display:flex;flex-wrap:wrap;gap:6px}.shots img{width:64px;height:64px;object-fit:contain;background:var(--soft)}
