@@ -33,7 +33,7 @@ class ModuleEmbedder:
             its form: see `models.forms`.
         preprocess: how it wants its pictures.
         device: where it runs.
-        speed: "default", "fast" or "exact".
+        speed: "default", "fast", "fastest" or "exact".
     """
 
     def __init__(
@@ -189,7 +189,7 @@ def wrap_model(
             labels the module's output itself.
         name: what results call it; by default the class's name.
         device: see `pipeline.choose_device`.
-        speed: "default", "fast" or "exact"; see `load_model`.
+        speed: "default", "fast", "fastest" or "exact"; see `load_model`.
 
     Raises:
         InputError: labels that repeat or are empty; a layer that is none.
