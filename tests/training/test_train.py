@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -218,11 +220,21 @@ def test_all_pictures_broken():
         vk.train([(b"x", label) for label in "ab"] * 4)
 
 
-def test_too_much_for_memory():
-    from visionkit.pipeline.resident import load_pixels
+def test_what_memory_does_not_hold_lies_in_a_file(monkeypatch):
+    from visionkit.pipeline import resident
 
-    with pytest.raises(InputError, match=r"100000 pictures of 224×224 take 14.0 GB in memory, more than 4"):
-        load_pixels(["x.jpg"] * 100_000, vk.Preprocess(size_wh=(224, 224)))
+    sources = [picture for picture, _ in colours()] + [b"broken"]
+    preprocess = vk.Preprocess(size_wh=(6, 8), resize="squash")
+    pixels, kept, failures = resident.load_pixels(sources, preprocess)
+    monkeypatch.setattr(resident, "MAX_BYTES", 100)
+    mapped, same_kept, same_failures = resident.load_pixels(sources, preprocess)
+    assert torch.equal(mapped, pixels)
+    assert mapped.is_contiguous(memory_format=torch.channels_last)
+    assert (same_kept, same_failures) == (kept, failures)
+    full = lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left on device"))
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(InputError, match=r"17 pictures of 6×8 take 0.0 GB, and there is no room for them in .*TMPDIR"):
+        resident.load_pixels(sources, preprocess)
 
 
 def test_out_is_refused_before_training(tmp_path, monkeypatch):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Sequence
 from contextlib import closing
 from typing import Final
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,7 +18,7 @@ from .batches import fitted
 from .preprocess import Preprocess
 
 MAX_BYTES: Final = 4 * 2**30
-"""What a data set may take in memory."""
+"""What a data set may take in memory; a larger one lies in a temporary file, of which memory holds what is in use."""
 
 
 def load_pixels(
@@ -28,16 +31,13 @@ def load_pixels(
         those that could not be loaded.
 
     Raises:
-        InputError: they would take more than `MAX_BYTES`.
+        InputError: they take more than `MAX_BYTES`, and there is no room for a temporary file.
     """
     width, height = preprocess.size_wh
-    needed = len(sources) * 3 * width * height
-    if needed > MAX_BYTES:
-        raise InputError(
-            f"{len(sources)} pictures of {width}×{height} take {needed / 2**30:.1f} GB in memory, more than "
-            f"{MAX_BYTES / 2**30:.0f}: train on fewer or smaller ones"
-        )
-    pixels = torch.empty((len(sources), 3, height, width), dtype=torch.uint8, memory_format=torch.channels_last)
+    if len(sources) * 3 * width * height > MAX_BYTES:
+        pixels = _in_a_file(len(sources), width, height)
+    else:
+        pixels = torch.empty((len(sources), 3, height, width), dtype=torch.uint8, memory_format=torch.channels_last)
     kept: list[int] = []
     failures: list[Failure] = []
     with closing(fitted(sources, preprocess)) as batches:
@@ -46,6 +46,22 @@ def load_pixels(
             kept.extend(batch.indices)
             failures.extend(batch.failures)
     return pixels[: len(kept)], tuple(kept), tuple(failures)
+
+
+def _in_a_file(count: int, width: int, height: int) -> Tensor:
+    """As `torch.empty`, in a file without a name, which is gone with the tensor."""
+    size = count * height * width * 3
+    try:
+        with tempfile.TemporaryFile(prefix="visionkit-") as file:
+            if hasattr(os, "posix_fallocate"):  # now, by an error: later a full disk would end the process
+                os.posix_fallocate(file.fileno(), 0, size)
+            rows = np.memmap(file, dtype=np.uint8, mode="r+", shape=(count, height, width, 3))
+    except OSError as err:
+        raise InputError(
+            f"{count} pictures of {width}×{height} take {size / 2**30:.1f} GB, and there is no room for them in "
+            f"{tempfile.gettempdir()}: {err.strerror}; set TMPDIR to a folder on a larger disk, or train on fewer"
+        ) from err
+    return torch.from_numpy(rows).permute(0, 3, 1, 2)
 
 
 def channel_statistics(pixels: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
