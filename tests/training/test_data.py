@@ -19,6 +19,7 @@ from visionkit.errors import InputError, SourceError, TrainingError
 from visionkit.images import describe, load_image
 from visionkit.training.data import read_data, split
 from visionkit.training.datasets import Item
+from visionkit.training.prepare import split_data
 
 
 def png(value, size=(4, 4)):
@@ -378,3 +379,13 @@ def test_ten_thousand_classes_and_files_without_decoding(tmp_path):
     print(f"20,000 files of 10,000 classes read and split in {seconds:.1f} CPU-s")
     assert len(learn.classes) == len(check.classes) == 10_000
     assert seconds < 10
+
+
+def test_validation_data_of_its_own_beside_parts():
+    parts = {"train": [(png(0), "a"), (png(1), "b")], "test": [(png(2), "a")]}
+    learn, check = split_data(parts, [(png(3), "b")], 0)
+    assert (learn.labels, check.labels) == (("a", "b"), ("b",))
+    with pytest.raises(TrainingError, match="the data has no part to train on"):
+        split_data({"val": parts["train"]}, [(png(3), "b")], 0)
+    with pytest.raises(TrainingError, match="only one has lists of labels"):
+        split_data(parts, [(png(3), ["b"])], 0)

@@ -53,6 +53,8 @@ def split_data(
         learn, check = split(learn, float(validation), seed)
     else:
         learn, check = learn.part("train"), read_data(validation, least_classes=1)
+        if not len(learn):
+            raise TrainingError("the data has no part to train on: 'train'")
         check_classes(learn, check)
     return audited(replace(learn, on_error=on_error), replace(check, on_error=on_error))
 
