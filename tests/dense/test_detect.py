@@ -12,6 +12,7 @@ from visionkit.models import load_model
 from visionkit.models.protocols import Boxes
 from visionkit.pipeline import Preprocess
 from visionkit.results import Detections
+from visionkit.tasks.classify import classify
 from visionkit.tasks.detect import detect
 
 
@@ -212,6 +213,7 @@ def test_arguments_are_checked_at_the_call(detector, photos):
 
 
 def test_a_model_that_cannot_detect(photos):
+    classify(photos[0], model="visionkit:efficientnet_lite0")  # the verbs hold it from now on
     with pytest.raises(CapabilityError, match="efficientnet_lite0' cannot detect: visionkit: models do classify"):
         detect(photos[0], model="visionkit:efficientnet_lite0")
     classifier = load_model("visionkit:simple_cnn")

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from ..errors import CapabilityError, InputError, ModelNotFoundError
 from . import catalog
 from .atomic import recover
-from .registry import backends, built_in, call_loader, derivable, find_backend, unknown_prefix
+from .registry import Backend, backends, built_in, call_loader, derivable, find_backend, unknown_prefix
 from .rooms import choose_room
 
 if TYPE_CHECKING:
@@ -80,14 +80,19 @@ def _load(
     backend = find_backend(prefix, task) if colon and isinstance(name, str) else None
     if backend is None:
         return _load_folder(text, colon and isinstance(name, str), device=device, speed=speed, **options)
-    if task is not None and task not in backend.capabilities and not derivable(task, backend):
-        able = dict.fromkeys(c for b in built_in(prefix) or (backend,) for c in b.capabilities)
-        raise CapabilityError(f"{text!r} cannot {task}: {prefix}: models do {', '.join(able)}")
+    if task is not None:
+        _check_able(text, task, backend)
     if not rest:
         raise ModelNotFoundError(f"no model {text!r}: a name must follow the colon")
     if task is None and len(built_in(prefix)) > 1:
         backend = choose_room(built_in(prefix), rest)
     return call_loader(backend, rest, device=device, speed=speed, **options)
+
+
+def _check_able(text: str, task: str, backend: Backend) -> None:
+    if task not in backend.capabilities and not derivable(task, backend):
+        able = dict.fromkeys(c for b in built_in(backend.prefix) or (backend,) for c in b.capabilities)
+        raise CapabilityError(f"{text!r} cannot {task}: {backend.prefix}: models do {', '.join(able)}")
 
 
 def _load_folder(text: str, looks_like_name: object, **options: Any) -> Any:
@@ -121,6 +126,8 @@ def load_cached(
     """As `load_model`, but the object is shared among verbs; at most `CACHE_SIZE` are kept."""
     prefix, colon, _ = os.fspath(name).partition(":")
     backend = find_backend(prefix, task) if colon else None
+    if backend is not None:  # before the cache is asked, so that the answer does not hang on what was loaded before
+        _check_able(os.fspath(name), task, backend)
     key = (os.fspath(name), backend.loader if backend else _stamp(Path(name)), str(device), speed)
     with _lock:  # held while loading, so that two threads do not load one model twice
         if key not in _cache:
