@@ -10,7 +10,7 @@ from torch import nn
 
 import visionkit as vk
 from visionkit.cnn import SimpleCNN
-from visionkit.errors import CapabilityError, InputError
+from visionkit.errors import CapabilityError, InputError, TrainingError
 from visionkit.training import Recipe, keeper
 from visionkit.training.blocks import blocks_of
 
@@ -72,6 +72,8 @@ def test_all(faces, tmp_path):
     picture = faces[0][0]
     assert vk.classify(picture, model=again).scores == vk.classify(picture, model=run.model).scores
     assert vk.verify(tmp_path / "run", module=Own()).passed
+    with pytest.raises(TrainingError, match="was trained with other settings"):
+        tuned(faces, "last:1", out=tmp_path / "run", resume=True)
 
 
 @pytest.mark.parametrize(

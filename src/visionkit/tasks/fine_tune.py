@@ -106,6 +106,7 @@ def fine_tune(
         seed=seed,
         augment=augment,
         recipe=Recipe() if recipe is None else recipe,
+        train=train,
     )
     embedder = resolve(model, "embed", default=DEFAULT_MODEL, device=device, speed=speed, load=load_model)
     _check_embedder(embedder, saved=out is not None)

@@ -83,6 +83,7 @@ class Settings:
         seed: of the order of the pictures and all else that is drawn.
         augment: the policy by which pictures are changed at random.
         recipe: see `Recipe`.
+        train: what of a network is trained: "all", or another part, as `fine_tune` has it.
 
     Raises:
         InputError: a number that makes no sense.
@@ -95,6 +96,7 @@ class Settings:
     seed: int
     augment: str = "none"
     recipe: Recipe = field(default_factory=Recipe)
+    train: str = "all"
 
     def __post_init__(self) -> None:
         for name in ("epochs", "seed", *(() if self.batch_size == "auto" else ("batch_size",))):
