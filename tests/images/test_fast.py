@@ -1,6 +1,5 @@
 """The fast decoders give what Pillow gives, or are not used: `load_array` against `load_image`."""
 
-import io
 import itertools
 import random
 import struct
@@ -10,16 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from support.files import chunk, encode, repaired
 from visionkit.errors import ImageDecodeError, ImageError, ImageTooLargeError, SourceError
 from visionkit.images import load_array, load_image, pixels
 from visionkit.images.decode import open_checked
 from visionkit.images.fast import Scratch, decode_fast
-
-
-def encode(image, kind, **options):
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
 
 
 def is_fast(data):
@@ -146,8 +140,7 @@ def test_example_photos(photos):
 
 
 def with_chunk(data, kind, body):
-    chunk = struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-    return data[:33] + chunk + data[33:]
+    return data[:33] + chunk(kind, body) + data[33:]
 
 
 def pillows(photo, profile, png):
@@ -309,18 +302,6 @@ def test_no_memory_is_too_large(monkeypatch, photo):
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", full)
     with pytest.raises(ImageTooLargeError, match="there is not enough memory for"):
         load_array(encode(Image.fromarray(photo), "JPEG"))
-
-
-def repaired(data):
-    """A PNG with the checksum of every chunk made right."""
-    out, at = bytearray(data), 8
-    while at + 12 <= len(out):
-        (length,) = struct.unpack_from(">I", out, at)
-        if at + 12 + length > len(out):
-            break
-        struct.pack_into(">I", out, at + 8 + length, zlib.crc32(out[at + 4 : at + 8 + length]))
-        at += 12 + length
-    return bytes(out)
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -1,6 +1,5 @@
 """Damaged and hostile files: refused with an error of ours, or the whole picture; and the process is left as it was."""
 
-import io
 import os
 import random
 import re
@@ -17,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
+from support.files import chunk, encode
 from visionkit.errors import ImageDecodeError, ImageError, ImageTooLargeError
 from visionkit.images import load_image
 
@@ -24,12 +24,6 @@ from visionkit.images import load_image
 @pytest.fixture(scope="module")
 def noise():
     return np.random.default_rng(1).integers(0, 256, (40, 56, 3), np.uint8)
-
-
-def encode(image, kind, **options):
-    buffer = io.BytesIO()
-    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(buffer, kind, **options)
-    return buffer.getvalue()
 
 
 FILES = {
@@ -105,9 +99,6 @@ def test_a_png_whose_compressed_data_ends_early_is_refused(png, interlaced, samp
 
 @pytest.mark.parametrize("depth", [1, 2, 4, 8, 16])
 def test_rows_are_counted_at_every_depth(depth):
-    def chunk(kind, body):
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
     row = b"\0" + b"\0" * ((13 * depth + 7) // 8)
     head = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 13, 9, depth, 0, 0, 0, 0))
     for rows in (8, 9):

@@ -5,16 +5,11 @@ import io
 import numpy as np
 import pytest
 from PIL import Image, ImageCms, features
+from support.files import encode
 
 from visionkit.images import load_image
 
 LOSSY = {"JPEG": 12, "WEBP": 12, "AVIF": 12, "GIF": 32}
-
-
-def encode(image, kind, **options):
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
 
 
 def in_mode(photo, mode):  # noqa: PLR0911 - a table of modes

@@ -1,19 +1,18 @@
 """Files of every format, damaged at random: a whole RGB picture or an error of ours, soon, in little memory."""
 
-import io
 import itertools
 import random
 import re
 import struct
 import time
 import warnings
-import zlib
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from support.files import encode, repaired
+from support.memory import forget_the_peak, peak
 from visionkit.errors import ImageError
 from visionkit.images import load_array, load_image
 
@@ -25,12 +24,6 @@ LIMITS = tuple(
     for order, kind in itertools.product("<>", "HI")
     for value in (0, 1, -1, 2**15 - 1, 2**15, 2**31 - 1, 2**31, 2**24, 1000, 9000)
 )
-
-
-def encode(image, kind, **options):
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
 
 
 def seeds(png):
@@ -114,18 +107,6 @@ def remove(rng, data):
     del data[at : at + rng.randint(1, 20)]
 
 
-def repaired(data):
-    """A PNG with the checksum of every chunk made right."""
-    out, at = bytearray(data), 8
-    while at + 12 <= len(out):
-        (length,) = struct.unpack_from(">I", out, at)
-        if at + 12 + length > len(out):
-            break
-        struct.pack_into(">I", out, at + 8 + length, zlib.crc32(out[at + 4 : at + 8 + length]))
-        at += 12 + length
-    return bytes(out)
-
-
 def mutants(png, each):
     """Case, number and file: `each` for every seed, the same ones in every run."""
     rng = random.Random(17)  # noqa: S311 - no secret
@@ -159,16 +140,6 @@ def outcome(load, data):
     array, size_wh = found
     assert array.shape == (size_wh[1], size_wh[0], 3)
     return array
-
-
-def forget_the_peak():
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-
-
-def peak():
-    """Bytes, since it was forgotten."""
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024
 
 
 def run(png, each):

@@ -108,10 +108,15 @@ def check_jpeg(data: bytes, size_wh: tuple[int, int], name: str) -> None:
 def _scans(data: bytes) -> int:
     """Markers that begin a scan: 0xFF is stuffed in coded data, so thumbnails can only make the count too high.
 
-    By NumPy, five times as fast as `data.count`, which took a twentieth of decoding a large picture.
+    By NumPy, four times as fast as `data.count`, which took a twentieth of decoding a large picture; block by block, as
+    its answers are as large as what it looks at.
     """
     values = np.frombuffer(data, np.uint8)
-    return int(np.count_nonzero(values[np.flatnonzero(values[:-1] == 0xFF) + 1] == 0xDA))
+    scans = 0
+    for at in range(0, len(values), _BLOCK):
+        block = values[at : at + _BLOCK + 1]  # a marker may lie across the border
+        scans += int(np.count_nonzero((block[:-1] == 0xFF) & (block[1:] == 0xDA)))
+    return scans
 
 
 def check_webp(data: bytes, name: str, max_pixels: int) -> None:
