@@ -5,8 +5,8 @@ import io
 import numpy as np
 import pytest
 from PIL import Image, ImageCms, features
-from support.files import encode
 
+from support.files import encode
 from visionkit.images import load_image
 
 LOSSY = {"JPEG": 12, "WEBP": 12, "AVIF": 12, "GIF": 32}
