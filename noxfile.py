@@ -6,11 +6,14 @@ and keeps: with torch inside it is large, and the four want the same packages.
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from pathlib import Path
 
 import nox
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 nox.needs_version = ">=2025.5.1"
 nox.options.default_venv_backend = "uv|virtualenv"
@@ -45,6 +48,16 @@ def slow(session: nox.Session) -> None:
     # pytest leaves with 5 when it selected nothing: fine where no test is slow, a slip where arguments chose.
     codes = (0,) if session.posargs else (0, 5)
     _python(session, *command, env={"VISIONKIT_NO_SKIPS": "1"}, success_codes=codes)
+
+
+@nox.session(venv_backend="uv")
+def lowest(session: nox.Session) -> None:
+    """Run the tests with the lowest versions that pyproject.toml allows. Arguments after `--` go to pytest."""
+    # No constraints: what is not asked for directly is the newest that goes with the lowest of what is.
+    session.install("--resolution", "lowest-direct", "-e", f".[{EXTRAS}]", "-e", "tests/plugin", *_group("test"))
+    _check_bounds(session)
+    programs = Path(session.bin)
+    _python(session, "-m", "pytest", "-n", "2", "-m", "not slow", *session.posargs, programs=programs)
 
 
 @nox.session
@@ -108,11 +121,29 @@ def _group(name: str) -> tuple[str, ...]:
     return nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), name)
 
 
+def _check_bounds(session: nox.Session) -> None:
+    """Hold each bound against what is installed: one below it promises a version that nothing here has run with."""
+    project = nox.project.load_toml("pyproject.toml")["project"]
+    extras = [line for name in EXTRAS.split(",") for line in project["optional-dependencies"][name]]
+    asked = [Requirement(line) for line in (*project["dependencies"], *extras, *_group("test"))]
+    script = "import importlib.metadata as m, json, sys; print(json.dumps({n: m.version(n) for n in sys.argv[1:]}))"
+    found = json.loads(str(session.run("python", "-c", script, *(r.name for r in asked), silent=True)))
+    for requirement in asked:
+        bounds = [Version(s.version) for s in requirement.specifier if s.operator in {">=", "=="}]
+        installed = Version(Version(found[requirement.name]).public)  # without "+cpu"
+        if bounds != [installed]:
+            session.error(f"pyproject.toml: {requirement} was tried with {installed}; make that the lower bound")
+
+
 def _python(
-    session: nox.Session, *args: str, env: dict[str, str] | None = None, success_codes: tuple[int, ...] = (0,)
+    session: nox.Session,
+    *args: str,
+    env: dict[str, str] | None = None,
+    success_codes: tuple[int, ...] = (0,),
+    programs: Path | None = None,
 ) -> None:
-    """Run Python in the environment of `development`, one thread a worker and with no model hub."""
-    programs = session.cache_dir.parent / "development" / BIN
+    """Run Python in the environment of `development`, or in another's; one thread a worker and with no model hub."""
+    programs = programs or session.cache_dir.parent / "development" / BIN
     session.run(
         str(programs / "python"),
         *args,
