@@ -122,3 +122,15 @@ def test_doctor():
 
 def test_version():
     assert run("--version").stdout.strip() == visionkit.__version__
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such names there")
+def test_a_models_name_writes_no_line_of_its_own(tmp_path):
+    folder = tmp_path / "evil\x1b[31m\nFAKE"
+    folder.mkdir()
+    (folder / "visionkit.json").write_text("{")
+    done = run("verify", folder)
+    assert done.returncode == 1
+    assert r"evil\x1b[31m\nFAKE" in done.stderr
+    assert "\x1b" not in done.stderr
+    assert len(done.stderr.splitlines()) == 1

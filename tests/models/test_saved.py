@@ -177,8 +177,33 @@ def test_folders_that_are_none(tmp_path, saved):
         ({"model": "openai:gpt", "options": {}}, "is none that a saved model may name"),
         ({"model": "nowhere:x", "options": {}}, "is none that a saved model may name"),
         ({"model": "torchvision:resnet18", "options": {"pretrained": True}}, "is none that a saved model may name"),
-        ({"model": "timm:/etc", "options": {}}, "is none that a saved model may name"),
-        ({"model": "visionkit:simple_cnn", "options": {"num_classes": 4}}, "the weights do not fit the architecture"),
+        ({"model": "torchvision:resnet18", "options": {}}, "is none that a saved model may name"),
+        ({"model": "transformers:hustvl/yolos-tiny", "options": {}}, "is none that a saved model may name"),
+        ({"model": "diffusers:a/b", "options": {}}, "is none that a saved model may name"),
+        ({"model": "timm:/etc", "options": {"pretrained": False}}, "is none that a saved model may name"),
+        ({"model": "transformers:~/x", "options": {"pretrained": False}}, "is none that a saved model may name"),
+        ({"model": "open_clip:../x", "options": {"pretrained": False}}, "is none that a saved model may name"),
+        ({"model": "visionkit:simple_cnn", "options": {"pretrained": False, "device": "cpu"}}, "is malformed"),
+        ({"model": "visionkit:simple_cnn", "options": {"pretrained": False, "colour": 1}}, "cannot be built"),
+        ({"model": "visionkit:simple_cnn", "options": {"pretrained": False, "num_classes": "x"}}, "cannot be built"),
+        ({"model": "visionkit:simple_cnn", "options": {"pretrained": False, "num_classes": 10**10}}, "cannot be built"),
+        ({"model": "head:linear", "options": {}}, "cannot be built"),
+        ({"model": "wrapped:module", "options": {}}, "cannot be built"),
+        (
+            {
+                "model": "head:linear",
+                "options": {
+                    "embedder": {"model": "timm:resnet18", "options": {}},
+                    "in_features": 512,
+                    "num_classes": 3,
+                },
+            },
+            "is none that a saved model may name",
+        ),
+        (
+            {"model": "visionkit:simple_cnn", "options": {"pretrained": False, "num_classes": 4}},
+            "the weights do not fit the architecture",
+        ),
     ],
 )
 def test_architectures_that_are_refused(saved, architecture, message):
@@ -189,11 +214,45 @@ def test_architectures_that_are_refused(saved, architecture, message):
 
 def test_changed_labels_are_refused(saved):
     change(saved, labels=["cat", "cat", "dog"])
-    with pytest.raises(InputError, match="label 'cat' is given twice"):
+    with pytest.raises(ModelLoadError, match="label 'cat' is given twice"):
         vk.load_model(saved)
 
 
 def test_preprocess_that_is_none(saved):
     change(saved, preprocess={"size": 3})
-    with pytest.raises(InputError, match="this is no Preprocess"):
+    with pytest.raises(ModelLoadError, match="this is no Preprocess"):
         vk.load_model(saved)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"architecture": []}, "architecture is of another type"),
+        ({"preprocess": None}, "preprocess is of another type"),
+        ({"labels": {"cat": 1}}, "labels is of another type"),
+        ({"labels": ["cat"]}, "1 labels for a network of"),
+    ],
+)
+def test_settings_of_other_types_are_refused(saved, changes, message):
+    change(saved, **changes)
+    with pytest.raises(ModelLoadError, match=message):
+        vk.load_model(saved)
+
+
+@pytest.mark.parametrize("kind", ["model", "training", "neither"])
+def test_a_folder_with_files_of_the_users_is_never_replaced(tmp_path, kind):
+    model = vk.load_model("visionkit:simple_cnn", num_classes=3)
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    if kind == "model":
+        vk.save_model(model, folder, extra_files={"notes.md": "ours"})
+        vk.save_model(model, folder)
+    elif kind == "training":
+        (folder / "checkpoint").mkdir()
+        (folder / "checkpoint" / "state.json").write_text("{}")
+    (folder / "photo.txt").write_text("precious")
+    before = sorted(p.name for p in folder.iterdir())
+    with pytest.raises(InputError, match="there is something else"):
+        vk.save_model(model, folder)
+    assert sorted(p.name for p in folder.iterdir()) == before
+    assert (folder / "photo.txt").read_text() == "precious"

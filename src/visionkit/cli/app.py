@@ -109,16 +109,17 @@ def verify(
 ) -> None:
     """Check that a saved or exported model still answers as when it was written."""
     from ..errors import ModelLoadError
+    from ..images.sources import printable
     from ..models.verify import verify as check
 
     try:
         report = check(folder)
     except ModelLoadError as err:
-        typer.echo(f"visionkit: {err}", err=True)
+        typer.echo(f"visionkit: {printable(str(err))}", err=True)
         raise typer.Exit(1) from err
     except VisionkitError as err:
         _refuse(err)
-    typer.echo(str(report))
+    typer.echo(printable(str(report)))
     raise typer.Exit(0 if report.passed else 1)
 
 
@@ -154,5 +155,7 @@ def _files(arguments: list[str]) -> list[str | Path]:
 
 
 def _refuse(reason: object) -> NoReturn:
-    typer.echo(f"visionkit: {reason}", err=True)
+    from ..images.sources import printable
+
+    typer.echo(f"visionkit: {printable(str(reason))}", err=True)
     sys.exit(2)

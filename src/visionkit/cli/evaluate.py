@@ -26,6 +26,7 @@ def evaluate(
 ) -> None:
     """Measure models on pictures whose labels are known, and tell whether their difference is real."""
     from ..evaluation.compare import evaluate as compare
+    from ..images.sources import printable
 
     *models, data = models_and_data
     if not models:
@@ -35,7 +36,7 @@ def evaluate(
     try:
         board = compare(models, data, labels=names)
     except VisionkitError as err:
-        typer.echo(f"visionkit: {err}", err=True)
+        typer.echo(f"visionkit: {printable(str(err))}", err=True)
         raise typer.Exit(2) from err
-    typer.echo(board.model_dump_json() if json else str(board))
+    typer.echo(board.model_dump_json() if json else "\n".join(map(printable, str(board).split("\n"))))
     raise typer.Exit(1 if board.failures else 0)

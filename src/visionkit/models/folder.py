@@ -21,10 +21,20 @@ HISTORY_FILE: Final = "history.jsonl"
 CHECKPOINT_FOLDER: Final = "checkpoint"
 CHECKPOINT_FILE: Final = "state.json"
 """Of a training that has not ended; in the folder that its model will have."""
+OF_TRAINING: Final = (HISTORY_FILE, CHECKPOINT_FOLDER, "report.html", "run.json", "tensorboard")
+"""What a training writes beside its model."""
 MAX_SETTINGS_BYTES: Final = 4 * 2**20
 """A settings file with ten thousand labels has half a megabyte; a larger one is none of ours."""
 
 _NEEDED: Final = {"architecture", "labels", "preprocess", "weights_sha256", "settings_sha256"}
+
+_KINDS: Final[dict[str, tuple[type, ...]]] = {
+    "architecture": (dict,),
+    "preprocess": (dict,),
+    "labels": (list, type(None)),
+    "weights_sha256": (str,),
+    "settings_sha256": (str,),
+}
 
 
 def read_file(folder: Path, name: str, most: int) -> bytes:
@@ -89,6 +99,9 @@ def read_settings(folder: Path) -> dict[str, Any]:
     missing = _NEEDED - settings.keys()
     if missing:
         raise ModelLoadError(f"{path} lacks {', '.join(sorted(missing))}")
+    for key, kinds in _KINDS.items():
+        if not isinstance(settings[key], kinds):
+            raise ModelLoadError(f"{path}: {key} is of another type than visionkit writes")
     if sealed(settings)["settings_sha256"] != settings["settings_sha256"]:
         raise ModelLoadError(
             f"{path} was changed after the model was saved (labels, preprocessing or another setting); "

@@ -167,10 +167,15 @@ def _records(entry: EntryPoint) -> tuple[Backend, ...]:
     return records
 
 
+def options_of(backend: Backend) -> list[str]:
+    """The keyword arguments of a back end's loader."""
+    return [p.name for p in inspect.signature(backend.load()).parameters.values() if p.kind is p.KEYWORD_ONLY]
+
+
 def call_loader(backend: Backend, rest: str, *, device: Any, speed: str, **options: Any) -> Any:
     """Calls a back end's loader with the options that it declares, and refuses others."""
     loader = backend.load()
-    taken = [p.name for p in inspect.signature(loader).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    taken = options_of(backend)
     unknown = sorted(set(options) - (set(taken) - set(_STANDARD)))
     if unknown:
         known = ", ".join(t for t in taken if t not in _STANDARD) or "none"

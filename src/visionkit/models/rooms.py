@@ -37,7 +37,7 @@ def choose_room(backends: Sequence[Backend], name: str) -> Backend:
         if any(a.endswith(backend.architectures) for a in architectures):
             return backend
     tasks = [capability for backend in backends for capability in backend.capabilities]
-    says = f"names {', '.join(architectures)}" if architectures else "names no architectures"
+    says = f"names {architectures[:3]!s:.200}" if architectures else "names no architectures"
     raise CapabilityError(
         f"cannot tell what {prefix}:{name} does: its config.json {says}; say it: "
         f"vk.load_model(…, task={tasks[-1]!r}), of {', '.join(tasks)}"

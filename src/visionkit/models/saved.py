@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..atomic import write_new
-from ..errors import CapabilityError, InputError, ModelLoadError, SaveError, VisionkitError
+from ..errors import CapabilityError, InputError, ModelLoadError, ModelNotFoundError, SaveError, VisionkitError
 from ..pipeline import Preprocess
 from .answers import TOLERANCE, answers_of, at_rest, largest_difference
 from .atomic import is_leftover, recover, replacing
@@ -22,6 +22,7 @@ from .folder import (
     CHECKPOINT_FOLDER,
     FORMAT_VERSION,
     MAX_SETTINGS_BYTES,
+    OF_TRAINING,
     SETTINGS_FILE,
     WEIGHTS_FILE,
     as_json,
@@ -31,12 +32,14 @@ from .folder import (
 )
 from .labels import check_labels
 from .protocols import Classifier, Savable
-from .registry import call_loader, find_backend
+from .registry import BUILT_IN, call_loader, find_backend, options_of
 from .weights import most_bytes, read_weights, same_bits, weights_bytes
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
+
+    from .registry import Backend
 
 __all__ = [
     "MAX_SETTINGS_BYTES",
@@ -101,7 +104,7 @@ def load_saved(
     Args:
         folder: of the model.
         device: see `choose_device`.
-        speed: "default", "fast" or "exact".
+        speed: "default", "fast", "fastest" or "exact".
         module: a module of your own whose weights the folder holds.
 
     Raises:
@@ -111,6 +114,11 @@ def load_saved(
     settings = read_settings(folder)
     if not (folder / WEIGHTS_FILE).exists():
         raise ModelLoadError(f"{folder}: {WEIGHTS_FILE} is missing or is not the file that was saved")
+    try:
+        preprocess = Preprocess.from_dict(settings["preprocess"])
+        labels = None if settings["labels"] is None else check_labels(settings["labels"])
+    except InputError as err:
+        raise ModelLoadError(f"{folder / SETTINGS_FILE}: {err}") from err
     model = rebuild(settings["architecture"], device=device, speed=speed, module=module)
     state = model.module.state_dict()
     weights = read_file(folder, WEIGHTS_FILE, most_bytes(state))
@@ -118,9 +126,13 @@ def load_saved(
         raise ModelLoadError(f"{folder}: {WEIGHTS_FILE} is missing or is not the file that was saved")
     model.module.load_state_dict(read_weights(weights, state, folder / WEIGHTS_FILE))
     model.name = str(folder)
-    model.preprocess = Preprocess.from_dict(settings["preprocess"])
-    if settings["labels"] is not None:
-        model.labels = check_labels(settings["labels"])
+    model.preprocess = preprocess
+    if labels is not None:
+        if len(labels) != len(model.labels):
+            raise ModelLoadError(
+                f"{folder}: there are {len(labels)} labels for a network of {len(model.labels)} classes"
+            )
+        model.labels = labels
     _set_temperature(model, settings.get("temperature", 1.0), folder)
     _set_multi_label(model, settings.get("multi_label", False), folder)
     return model
@@ -151,19 +163,42 @@ def rebuild(
 ) -> Any:
     """Builds a model from its `architecture()`, with weights that are still to be filled in.
 
+    The record may be a stranger's: it must ask for random weights, so that nothing is fetched or read elsewhere.
+
     Raises:
-        ModelLoadError: the record names no registered local model, or is malformed.
+        ModelLoadError: the record names no registered local model, is malformed, or cannot be built.
     """
     name, options = architecture.get("model"), architecture.get("options")
-    if not isinstance(name, str) or not isinstance(options, dict) or ":" not in name:
-        raise ModelLoadError(f"the architecture {architecture!r} is malformed")
+    if (
+        not isinstance(name, str)
+        or not isinstance(options, dict)
+        or ":" not in name
+        or {"device", "speed", "module", "backend", "rest"} & options.keys()
+    ):
+        raise ModelLoadError(f"the architecture {architecture!r:.300} is malformed")
     prefix, _, rest = name.partition(":")
     backend = find_backend(prefix)
-    if backend is None or not backend.local or options.get("pretrained") or Path(rest).is_absolute():
-        raise ModelLoadError(f"the architecture {name!r} is none that a saved model may name")
+    if backend is None or not backend.local or _is_elsewhere(rest) or not _asks_for_random_weights(backend, options):
+        raise ModelLoadError(f"the architecture {name!r:.300} is none that a saved model may name")
     if module is not None and prefix in ("wrapped", "head"):
         options = {**options, "module": module}
-    return call_loader(backend, rest, device=device, speed=speed, **options)
+    try:
+        return call_loader(backend, rest, device=device, speed=speed, **options)
+    except (InputError, TypeError, ValueError, KeyError, AttributeError, RuntimeError, MemoryError) as err:
+        raise ModelLoadError(f"the architecture {name!r:.300} cannot be built: {err!s:.200}") from err
+
+
+def _is_elsewhere(rest: str) -> bool:
+    """Whether a name could be read as a way to another folder."""
+    parts = rest.replace("\\", "/").split("/")
+    return Path(rest).is_absolute() or rest.startswith(("~", "/", "\\")) or ".." in parts
+
+
+def _asks_for_random_weights(backend: Backend, options: dict[str, Any]) -> bool:
+    """Whether a loader that could fetch weights is told not to; those that never do need not be told."""
+    if "pretrained" in options_of(backend):
+        return options.get("pretrained") is False
+    return backend not in BUILT_IN or backend.prefix in ("head", "wrapped")
 
 
 def _write_folder(model: Savable, folder: Path, training: dict[str, Any] | None, extra_files: dict[str, str]) -> None:
@@ -177,6 +212,7 @@ def _write_folder(model: Savable, folder: Path, training: dict[str, Any] | None,
     settings: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
         "architecture": model.architecture(),
+        "extra_files": sorted(extra_files),
         "labels": list(model.labels) if isinstance(model, Classifier) else None,
         "preprocess": model.preprocess.to_dict(),
         "temperature": float(getattr(model, "temperature", 1.0)),
@@ -245,7 +281,7 @@ def _emptied(architecture: dict[str, Any], model: Savable) -> nn.Module | None:
 
 
 def may_become_model(folder: Path) -> bool:
-    """Whether a model may be saved there: nothing is there, an empty folder, an older saved model, or its training."""
+    """Whether a model may be saved there: nothing is there but an older saved model, or its training."""
     if folder.resolve() == Path.cwd():  # what stands there cannot be replaced under its own feet
         return False
     if not folder.exists():
@@ -253,9 +289,22 @@ def may_become_model(folder: Path) -> bool:
     if not folder.is_dir():
         return False
     recover(folder / CHECKPOINT_FOLDER)
-    if (folder / SETTINGS_FILE).is_file() or (folder / CHECKPOINT_FOLDER / CHECKPOINT_FILE).is_file():
-        return True
-    return all(is_leftover(entry) for entry in folder.iterdir())
+    ours = _files_of_ours(folder)
+    return all(entry.name in ours or is_leftover(entry) for entry in folder.iterdir())
+
+
+def _files_of_ours(folder: Path) -> set[str]:
+    """What a saved model or a training wrote into a folder; nothing where neither stands there."""
+    try:
+        settings = read_settings(folder)
+    except ModelLoadError:  # changed or damaged, but a model of ours
+        settings = {}
+    except ModelNotFoundError:
+        if not (folder / CHECKPOINT_FOLDER / CHECKPOINT_FILE).is_file():
+            return set()
+        settings = {}
+    extra = settings.get("extra_files", [])
+    return {*_OURS, *OF_TRAINING, *(extra if isinstance(extra, list) else [])}
 
 
 def _name(model: object) -> str:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import BaseModel, ConfigDict
 
-from ..errors import ModelLoadError
+from ..errors import InputError, ModelLoadError
 from .answers import TOLERANCE, answers_of, largest_difference
 from .export import load_exported
 from .folder import ANSWERS_FILE, read_file, read_settings
 from .saved import load_saved
+from .weights import load_tensors
 
 if TYPE_CHECKING:
     import torch
@@ -64,16 +65,19 @@ def verify(
 
     Args:
         folder: of a model that `save_model`, `train` or `fine_tune` saved; or a file of `export_model`.
-        module: for the weights of a module of your own.
-        device: see `pipeline.choose_device`.
+        module: for the weights of a module of your own; of a folder.
+        device: see `pipeline.choose_device`; for a folder.
         tolerance: the largest difference that passes.
 
     Raises:
+        InputError: `module` or `device` with an exported file.
         ModelNotFoundError: no saved model is there.
         ModelLoadError: weights, labels, preprocessing or another setting were changed after the save, or are damaged.
     """
     place = Path(folder)
     if place.is_file():
+        if module is not None or device is not None:
+            raise InputError(f"{place} is an exported file, which runs on the CPU and holds its module: give neither")
         return _verify_file(place, tolerance)
     model = load_saved(place, device=device, speed="exact", module=module)
     settings = read_settings(place)
@@ -91,7 +95,7 @@ def verify(
 
 def _verify_file(path: Path, tolerance: float) -> ParityReport:
     model, record = load_exported(path)
-    recorded = _tensors(record.answers, path)
+    recorded = load_tensors(record.answers, path)
     difference = largest_difference(answers_of(model), recorded)
     return ParityReport(
         folder=str(path),
@@ -112,14 +116,4 @@ def _recorded(folder: Path, settings: dict[str, Any]) -> dict[str, Tensor]:
     data = read_file(folder, ANSWERS_FILE, _MAX_ANSWERS_BYTES)
     if hashlib.sha256(data).hexdigest() != parity.get("answers_sha256"):
         raise ModelLoadError(f"{folder}: {ANSWERS_FILE} is not the file that was saved")
-    return _tensors(data, folder / ANSWERS_FILE)
-
-
-def _tensors(data: bytes, where: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load
-
-    try:
-        return load(data)
-    except SafetensorError as err:
-        raise ModelLoadError(f"{where}: the answers to compare with are damaged: {str(err)[:200]}") from err
+    return load_tensors(data, folder / ANSWERS_FILE)
