@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import struct
 import zlib
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from PIL import Image, ImageFile
 
 from ..errors import ImageDecodeError, ImageTooLargeError
 from .fast import ends_early
+from .parts import NEXT_MARKER, check_bmp
 
 MAX_BYTES: Final = 512 * 2**20
 """The largest file that is read, in bytes; no camera writes a larger one."""
@@ -46,7 +46,8 @@ MAX_PIXELS_PER_BYTE: Final = 512
 _GREY: Final = range(112, 145)
 """Where libjpeg's filling lies, with a reserve: it leaves the pixels that are missing at 128."""
 
-_NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+MAX_MARKERS: Final = 10_000
+"""Markers of a JPEG, besides those of restarts, that are looked at."""
 
 _ADAM7: Final = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 """Passes of an interlaced PNG: first column and row, steps between columns and rows."""
@@ -153,6 +154,7 @@ def check_ico(data: bytes, name: str, max_pixels: int) -> None:
         else:
             width, height = struct.unpack_from("<ii", head, 4)
             size_wh = abs(width), abs(height) // 2  # the mask lies below the picture
+            check_bmp(data, size_wh, name, start)
         check_size(size_wh, name, max_pixels)
         check_memory(size_wh, "ICO", "RGBA", name, max_pixels)
 
@@ -184,21 +186,27 @@ def check_jpeg_whole(image: Image.Image, data: bytes, name: str) -> None:
     The data is looked at a second time, but only where the last pixel may be that grey, or the missing part elsewhere:
     in a file of several scans or with restart markers.
 
+    A cut within the last block of pixels may pass: its end is told neither by a complaint nor by grey pixels.
+
     Raises:
         ImageDecodeError: pixels are missing.
+        ImageTooLargeError: there are too many markers to look at.
     """
     last: object = image.getpixel((image.width - 1, image.height - 1))
     grey = all(level in _GREY for level in (last if isinstance(last, tuple) else (last,)))
     if not (grey or data.count(b"\xff\xda") > 1 or b"\xff\xdd" in data):
         return
-    if ends_early(_picture_alone(data), image.mode):
+    if ends_early(_picture_alone(data, name), image.mode):
         raise ImageDecodeError(f"cannot load {name}: the JPEG file is cut off: pixels are missing")
 
 
-def _picture_alone(data: bytes) -> bytes:
+def _picture_alone(data: bytes, name: str) -> bytes:
     """A JPEG's tables, frames and scans: a complaint about what else lies in the file would hide a later one."""
-    parts, at = [data[:2]], 2
-    while (found := _NEXT_MARKER.search(data, at)) is not None:
+    parts, at, markers = [data[:2]], 2, 0
+    while (found := NEXT_MARKER.search(data, at)) is not None:
+        markers += 1
+        if markers > MAX_MARKERS:
+            raise ImageTooLargeError(f"cannot load {name}: the JPEG file has more than {MAX_MARKERS} markers")
         kind, at = data[found.start() + 1], found.end()
         if kind == 0xD9:
             parts.append(b"\xff\xd9")
@@ -207,7 +215,7 @@ def _picture_alone(data: bytes) -> bytes:
             continue
         end = at + int.from_bytes(data[at : at + 2], "big")
         if kind == 0xDA:
-            after = _NEXT_MARKER.search(data, end)
+            after = NEXT_MARKER.search(data, end)
             end = after.start() if after else len(data)
         if not (0xE0 <= kind <= 0xED or kind in (0xEF, 0xFE)):  # 0xEE tells how the colours are stored
             parts.append(data[found.start() : end])

@@ -33,6 +33,7 @@ from .checks import (
     check_webp,
 )
 from .fast import rescue
+from .parts import check_bmp, check_exif, check_tiff
 
 _PLUGINS = (  # importing a plug-in registers its format
     AvifImagePlugin,
@@ -62,10 +63,26 @@ _REFUSED: Final = (  # what the bytes begin with, what to say
 _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"mif1", b"msf1")
 
 
+MAX_READS: Final = 2**18
+"""Reads of one file: Pillow takes every segment, chunk and block of a picture by some of its own, in Python. A PNG of
+500 MB in chunks of 8 KB needs 190,000; of chunks that are empty, this many take a second."""
+
+_MORE_READS: Final = {"BMP": 2**20, "TIFF": 2**20}
+"""Where whole pictures take more: each run of a bitmap two, each strip of a TIFF some."""
+
+
 class _Whole(BytesIO):
-    """Bytes whose end is an error where the user has told Pillow to make up what is missing."""
+    """Bytes in not too many parts, whose end is an error where the user lets Pillow make up what is missing."""
+
+    def __init__(self, data: bytes, kind: str, name: str) -> None:
+        super().__init__(data)
+        self._left = _MORE_READS.get(kind, MAX_READS)
+        self._what = f"cannot load {name}: the {kind} file is made of too many small parts"
 
     def read(self, size: int | None = -1) -> bytes:
+        self._left -= 1
+        if self._left < 0:
+            raise ImageTooLargeError(self._what)
         block = super().read(size)
         if not block and size and ImageFile.LOAD_TRUNCATED_IMAGES:
             raise OSError("cut off")
@@ -79,7 +96,7 @@ def open_bytes(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Image.Im
 
     Raises:
         ImageDecodeError: no allowed format recognises the bytes, or the header is damaged.
-        ImageTooLargeError: opening it alone would take too much memory.
+        ImageTooLargeError: opening it alone would take too much memory or time.
     """
     if not data:
         raise ImageDecodeError(
@@ -93,7 +110,11 @@ def open_bytes(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Image.Im
             check_webp(data, name, max_pixels)
         elif kind == "ICO":
             check_ico(data, name, max_pixels)
-        return Image.OPEN[kind][0](_Whole(data), "")
+        elif kind == "TIFF":
+            check_tiff(data, name)
+        elif kind == "JPEG":
+            check_exif(data, name)
+        return Image.OPEN[kind][0](_Whole(data, kind, name), "")
 
 
 def open_checked(data: bytes, name: str, max_pixels: int) -> Image.Image:
@@ -110,6 +131,8 @@ def open_checked(data: bytes, name: str, max_pixels: int) -> Image.Image:
         check_memory(image.size, kind, image.mode, name, max_pixels)
         if kind in ("JPEG", "MPO"):
             check_jpeg(data, image.size, name)
+        elif kind == "BMP":
+            check_bmp(data, image.size, name)
     return image
 
 
