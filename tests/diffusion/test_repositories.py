@@ -139,6 +139,26 @@ def test_repositories_are_announced_fetched_at_one_commit_and_then_used_without_
     assert "fetch it ahead: hf download somebody/third; or give a local folder" in code[1]
 
 
+@pytest.mark.slow
+def test_a_repository_that_is_here_in_part_is_completed_at_the_one_commit(hub, tmp_path):
+    name, home = f"diffusers:{GOOD}", tmp_path / "home"
+    (first,), _ = ask(name, port=hub.server_port, home=home)
+    resolved = [path for _, path in hub.asked if "/resolve/" in path]
+    assert first == [name, COMMIT, 1]
+    assert all(path.startswith(f"/{GOOD}/resolve/{COMMIT}/") for path in resolved)  # a branch may move
+
+    file = "unet/diffusion_pytorch_model.safetensors"
+    link = home / "hub" / f"models--{GOOD.replace('/', '--')}" / "snapshots" / COMMIT / file
+    link.resolve().unlink()
+    link.unlink(missing_ok=True)
+    hub.asked.clear()
+    (again,), log = ask(name, port=hub.server_port, home=home)
+    assert again == first
+    assert f"fetching {name}" in log
+    fetched = [path for method, path in hub.asked if method == "GET" and "/resolve/" in path]
+    assert fetched == [f"/{GOOD}/resolve/{COMMIT}/{file}"]
+
+
 @pytest.mark.parametrize("variable", ["VISIONKIT_OFFLINE", "HF_HUB_OFFLINE"])
 def test_offline(variable, monkeypatch):
     monkeypatch.setenv(variable, "1")
