@@ -33,6 +33,7 @@ from .checks import (
     check_webp,
 )
 from .fast import rescue
+from .netpbm import check_text, decode_slow, is_slow
 from .parts import check_bmp, check_exif, check_tiff
 
 _PLUGINS = (  # importing a plug-in registers its format
@@ -133,6 +134,8 @@ def open_checked(data: bytes, name: str, max_pixels: int) -> Image.Image:
             check_jpeg(data, image.size, name)
         elif kind == "BMP":
             check_bmp(data, image.size, name)
+        elif kind == "PPM":
+            check_text(image, data, name)
     return image
 
 
@@ -144,6 +147,8 @@ def decode_opened(image: Image.Image, data: bytes, name: str) -> Image.Image:
         ImageTooLargeError: there is not enough memory.
     """
     with image, _errors_of_ours(image.format or "", name):
+        if is_slow(image):
+            return decode_slow(image, data)
         try:
             image.load()
         except OSError:
