@@ -170,6 +170,40 @@ def pillows(photo, profile, png):
     yield "TIFF", encode(rgb, "TIFF")
 
 
+TURN = b'<x tiff:Orientation="6"/>'
+SPEAKING = {
+    b"exif": b"Exif\0\0II*\0\x08\0\0\0\1\0\x12\1\3\0\1\0\0\0\6\0\0\0\0\0\0\0",
+    b"XML:com.adobe.xmp": TURN,
+    b"xmp": TURN,
+    b"Raw profile type exif": b"\nexif\n 4\n45786966",
+    b"transparency": b"abc",
+    b"interlace": b"abc",
+    b"icc_profile": b"abc",
+}
+
+
+@pytest.mark.parametrize("where", ["before", "behind"])
+@pytest.mark.parametrize("kind", [b"tEXt", b"zTXt"])
+@pytest.mark.parametrize("keyword", SPEAKING)
+def test_a_text_that_says_what_chunks_say(photo, keyword, kind, where):
+    """Both roads agree, and only an orientation changes what is seen."""
+    plain = encode(photo, "PNG")
+    body = SPEAKING[keyword]
+    text = chunk(kind, keyword + b"\0" + (b"\0" + zlib.compress(body) if kind == b"zTXt" else body))
+    at = 33 if where == "before" else -12
+    data = plain[:at] + text + plain[at:]
+    assert not is_fast(data)
+    assert difference(data) == 0
+    picture = np.asarray(load_image(data))
+    assert np.array_equal(picture, photo) or np.array_equal(picture, np.rot90(photo, -1))
+    if keyword in (b"transparency", b"interlace", b"icc_profile"):
+        assert np.array_equal(picture, photo)
+
+
+def test_other_texts_are_no_reason_to_go_slowly(photo):
+    assert is_fast(with_chunk(encode(photo, "PNG"), b"tEXt", b"Comment\0exif"))
+
+
 def test_the_rest_is_pillows(photo, profile, png):
     for case, data in pillows(photo, profile, png):
         assert not is_fast(data), case

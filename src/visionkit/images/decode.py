@@ -115,7 +115,7 @@ def open_bytes(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Image.Im
             check_tiff(data, name)
         elif kind == "JPEG":
             check_exif(data, name)
-        return Image.OPEN[kind][0](_Whole(data, kind, name), "")
+        return _without_false_facts(Image.OPEN[kind][0](_Whole(data, kind, name), ""))
 
 
 def open_checked(data: bytes, name: str, max_pixels: int) -> Image.Image:
@@ -157,6 +157,7 @@ def decode_opened(image: Image.Image, data: bytes, name: str) -> Image.Image:
                 raise
             return rescued
         if image.format == "PNG":
+            _without_false_facts(image)  # there may be texts behind the pixels
             check_rows(image, data, name)
         elif image.format in ("JPEG", "MPO"):
             check_jpeg_whole(image, data, name)
@@ -166,6 +167,14 @@ def decode_opened(image: Image.Image, data: bytes, name: str) -> Image.Image:
 def decode_bytes(data: bytes, name: str, max_pixels: int) -> Image.Image:
     """Opens, checks and decodes an encoded picture: see `open_checked` and `decode_opened`."""
     return decode_opened(open_checked(data, name, max_pixels), data, name)
+
+
+def _without_false_facts(image: Image.Image) -> Image.Image:
+    """The same picture, of which no text in the file says something that only a chunk of its own may say."""
+    for key in ("transparency", "interlace", "icc_profile"):
+        if isinstance(image.info.get(key), str):
+            del image.info[key]
+    return image
 
 
 @contextmanager

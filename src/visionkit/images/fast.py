@@ -25,6 +25,17 @@ _PNG_PLAIN: Final = frozenset(
 """Chunks that change no pixel for Pillow (a profile is applied later). Text may hide an orientation, tRNS and acTL
 change what is seen."""
 
+_PNG_SPEAKING: Final = (
+    b"Raw profile",
+    b"exif",
+    b"xmp",
+    b"XML:com.adobe.xmp",
+    b"transparency",
+    b"interlace",
+    b"icc_profile",
+)
+"""What the keywords of texts begin with that Pillow keeps under the names of what else it knows of a picture."""
+
 _PNG_CHUNKS: Final = 20_000
 """Chunks of a PNG that are looked at."""
 
@@ -154,7 +165,7 @@ def _is_plain_png(data: bytes) -> bool:
     at = 8
     for _ in range(_PNG_CHUNKS):
         length, kind = struct.unpack_from(">I4s", data, at)
-        if kind not in _PNG_PLAIN and not (kind == b"tEXt" and not data.startswith(b"Raw profile", at + 8)):
+        if kind not in _PNG_PLAIN and not (kind == b"tEXt" and not data.startswith(_PNG_SPEAKING, at + 8)):
             return False
         if kind == b"IEND":
             return True
