@@ -32,22 +32,26 @@ class Waits:
 
     @contextmanager
     def _watching(self, name: str) -> Iterator[Callable[[socket.socket], None]]:
-        mine: list[socket.socket] = []
+        current: list[socket.socket] = []
+
+        def let_go() -> None:
+            self._streams.difference_update(current)
+            while current:
+                current.pop().close()
 
         def watch(stream: socket.socket) -> None:
             with self._lock:
+                let_go()  # a thread has one connection at a time
                 if self._ended:
                     raise FetchError(f"cannot load {name}: it is no longer waited for")
-                mine.append(stream.dup())  # TLS goes on with another object, of the same connection
-                self._streams.add(mine[-1])
+                current.append(stream.dup())  # TLS goes on with another object, of the same connection
+                self._streams.add(current[0])
 
         try:
             yield watch
         finally:
             with self._lock:
-                self._streams.difference_update(mine)
-                for stream in mine:
-                    stream.close()
+                let_go()
 
 
 class _Joined(threading.local):
@@ -60,6 +64,8 @@ _joined = _Joined()
 @contextmanager
 def endable(name: str) -> Iterator[Callable[[socket.socket], None]]:
     """Gives what each new connection must be shown to, so that the `Waits` which this thread has joined can end it.
+
+    The one shown before is then taken as closed.
 
     Raises:
         FetchError: on showing, after the end.
