@@ -201,6 +201,19 @@ next(batches)
 assert (torch.get_num_threads(), later()) == (3, 3), "while it runs"
 list(batches)
 assert (torch.get_num_threads(), later()) == (3, 3), "after"
+own = []
+def call():
+    torch.get_num_threads()
+    torch.set_num_threads(1)
+    put.set(); back.wait()
+    list(Batches([np.zeros((9, 9, 3), np.uint8)] * 4, Preprocess(size_wh=(4, 4)), batch_size=2, workers=2))
+    own.append(torch.get_num_threads())
+put, back = threading.Event(), threading.Event()
+caller = threading.Thread(target=call)
+caller.start(); put.wait()
+torch.set_num_threads(3)
+back.set(); caller.join()
+assert (own, torch.get_num_threads(), later()) == ([1], 3, 3), "after a caller with a number of its own"
 try:
     list(Batches(["missing.png"] * 4, Preprocess(size_wh=(4, 4)), batch_size=2))
 except Exception:

@@ -34,9 +34,9 @@ class Decoders:
                 self._pool = self._start(threads)
 
     def _start(self, threads: int) -> ThreadPoolExecutor:
-        before = torch.get_num_threads()
         ready = threading.Barrier(threads)
-        pool = ThreadPoolExecutor(threads, "visionkit-decode", initializer=self._enter_thread)
+        found: list[int] = []
+        pool = ThreadPoolExecutor(threads, "visionkit-decode", self._enter_thread, (found,))
         try:
             for future in [pool.submit(ready.wait) for _ in range(threads)]:
                 future.result()
@@ -45,11 +45,15 @@ class Decoders:
             pool.shutdown(cancel_futures=True)
             raise
         finally:  # what a worker sets becomes the default of every later thread
-            torch.set_num_threads(before)
+            if found:  # put back by another thread: the caller's own number may be another
+                helper = threading.Thread(target=_use_threads, args=(found[0],))
+                helper.start()
+                helper.join()
         return pool
 
-    def _enter_thread(self) -> None:
-        _use_one_thread()
+    def _enter_thread(self, found: list[int]) -> None:
+        found.append(torch.get_num_threads())  # the first to come finds the process's number
+        _use_threads(1)
         self._waits.join()
         _own.scratch = Scratch()
 
@@ -85,10 +89,10 @@ def cores() -> int:
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
-def _use_one_thread() -> None:
-    """Gives the calling thread one torch thread.
+def _use_threads(count: int) -> None:
+    """Gives the calling thread that many torch threads, and those threads whose first use of torch is still to come.
 
     Asking first matters: a thread's first use of torch takes over the process's number, whatever was set before it.
     """
     torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(count)
