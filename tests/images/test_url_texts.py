@@ -1,5 +1,6 @@
 """URLs by their text and their addresses: what is refused before anybody is connected to."""
 
+import hashlib
 import re
 import traceback
 
@@ -77,6 +78,8 @@ def test_two_queries_are_two_names_that_tell_neither():
     ]
     assert names[0] == names[2] != names[1]
     assert all(re.fullmatch(r"https://example\.com/a\.jpg\?…[0-9a-f]{8}", name) for name in names[:3])
+    plain = hashlib.sha256(b"id=1").hexdigest()
+    assert plain[:8] not in names[0], "a short secret could be guessed"
     assert set(names[3:]) == {"https://example.com/a.jpg"}
     assert name_for_error("https://example.com/a.jpg?id=1") == "https://example.com/a.jpg"
 

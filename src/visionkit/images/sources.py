@@ -58,6 +58,9 @@ _SCHEME = r"(\s*[A-Za-z0-9+.-]*:?[/\\]*)"
 _USER = r"(?:[^/\\?#]*@|[^/\\?#@\[]*:(?!\d*[/\\?#]|\d*$).*@)"  # also with a password that ends the host too early
 _LOGIN = re.compile("^" + _SCHEME + _USER, re.DOTALL)
 _MARK_LENGTH: Final = 8
+_MARK_KEY: Final = os.urandom(16)
+"""Of this process: without it, a short secret could be guessed from its mark."""
+
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _ESCAPE = re.compile(r"\\(?:[tnr]|x[0-9a-f]{2}|u[0-9a-f]{4})")
 
@@ -106,7 +109,7 @@ def describe(source: object) -> str:  # noqa: PLR0911 - a table of kinds
     """A source as a short printable string: its path, or what it is, such as `<array 480×640>`; never pixels.
 
     Of a URL, neither user and password nor the query, which may hold a key: `?…` and a part of its hash stand for it,
-    so that two pictures of one service keep two names.
+    so that two pictures of one service keep two names. The hash has a key of this process: names differ between runs.
     """
     if isinstance(source, str):
         if is_data_uri(source):
@@ -159,7 +162,7 @@ def _is_share(text: str) -> bool:
 def _public(url: str) -> tuple[str, str]:
     """What a URL shows without its secrets, and what stands for its query."""
     shown, _, query = _LOGIN.sub(r"\1", url, count=1).partition("#")[0].partition("?")
-    mark = hashlib.sha256(query.encode("utf-8", "surrogatepass")).hexdigest()[:_MARK_LENGTH]
+    mark = hashlib.blake2b(query.encode("utf-8", "surrogatepass"), key=_MARK_KEY).hexdigest()[:_MARK_LENGTH]
     return shown, f"?…{mark}" if query else ""
 
 
