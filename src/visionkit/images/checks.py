@@ -55,6 +55,9 @@ _ADAM7: Final = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 
 _PNG_SAMPLES: Final = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 """PNG colour type → samples a pixel."""
 
+_SCAN_BLOCK: Final = 2**16
+"""Bytes of a JPEG that are looked at together: larger parts need memory that has to come first."""
+
 _BLOCK: Final = 2**20
 
 
@@ -114,8 +117,8 @@ def _scans(data: bytes) -> int:
     """
     values = np.frombuffer(data, np.uint8)
     scans = 0
-    for at in range(0, len(values), _BLOCK):
-        block = values[at : at + _BLOCK + 1]  # a marker may lie across the border
+    for at in range(0, len(values), _SCAN_BLOCK):
+        block = values[at : at + _SCAN_BLOCK + 1]  # a marker may lie across the border
         scans += int(np.count_nonzero((block[:-1] == 0xFF) & (block[1:] == 0xDA)))
     return scans
 

@@ -60,6 +60,8 @@ def load_model(
         CapabilityError: the back end does not do `task`.
         InputError: an option that the loader does not take; the message lists those that it takes.
     """
+    if isinstance(options.get("api_key"), str):  # hidden at once: frames may be shown with their values
+        options["api_key"] = SecretStr(options["api_key"])
     model = _load(name, task=task, device=device, speed=speed, **options)
     if calibration is not None:
         from .calibrating import calibrate
@@ -71,8 +73,6 @@ def load_model(
 def _load(
     name: str | os.PathLike[str], *, task: str | None, device: str | torch.device | None, speed: str, **options: Any
 ) -> Any:
-    if isinstance(options.get("api_key"), str):  # hidden at once: frames below may be shown with their values
-        options["api_key"] = SecretStr(options["api_key"])
     if not isinstance(name, (str, os.PathLike)):
         raise InputError(f"a model's name is a string or a folder's path, not {type(name).__name__}")
     text = os.fspath(name)

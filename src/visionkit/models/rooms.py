@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..errors import CapabilityError
+from ..images.sources import printable
 from .configs import read_config
 from .registry import Backend
 from .snapshots import model_folder
@@ -37,7 +38,11 @@ def choose_room(backends: Sequence[Backend], name: str) -> Backend:
         if any(a.endswith(backend.architectures) for a in architectures):
             return backend
     tasks = [capability for backend in backends for capability in backend.capabilities]
-    says = f"names {architectures[:3]!s:.200}" if architectures else "names no architectures"
+    says = (
+        f"names {', '.join(printable(a[:80]) for a in architectures[:3])}"
+        if architectures
+        else "names no architectures"
+    )
     raise CapabilityError(
         f"cannot tell what {prefix}:{name} does: its config.json {says}; say it: "
         f"vk.load_model(…, task={tasks[-1]!r}), of {', '.join(tasks)}"

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from .. import __version__
+from ..errors import CapabilityError
 from ..images import Source, is_tensor
 from ..images.sources import Picture
 from ..models.forms import exactly
@@ -96,7 +97,10 @@ def _picture(source: Any) -> str | None:
 
 
 def _model(embedder: ImageEmbedder) -> list[Any] | None:
-    if not isinstance(embedder, Savable):
+    try:
+        if not isinstance(embedder, Savable):
+            return None
+    except CapabilityError:  # a head over a model without a module
         return None
     digest = hashlib.sha256()
     for name, value in embedder.module.state_dict().items():
