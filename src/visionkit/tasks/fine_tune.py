@@ -55,11 +55,11 @@ def fine_tune(
             `Dataset` of such pairs; a `datasets.Dataset`. A list of names as a label: a picture may have several.
         model: any that embeds pictures: a name, by default "visionkit:efficientnet_lite0", a saved folder, or an
             object, of which a copy is used.
-        train: "head": a linear head on the frozen features. "all": the whole network, whose batch normalisation goes on
-            counting. "last:N": its last N blocks, such as "last:2", the rest stays as it is, and so do all statistics
-            of batch normalisation; a block is a residual block, a layer of a transformer, a layer that stands alone,
-            each with the normalisation after it: see `visionkit.training.blocks`. "lora": small matrices beside the
-            large ones, which are merged into these in the end, so that the saved model needs nothing more.
+        train: "head": a linear head on the frozen features. "all": the whole network. "last:N": its last N blocks, such
+            as "last:2", the rest stays as it is; a block is a residual block, a layer of a transformer, a layer that
+            stands alone, each with the normalisation after it: see `visionkit.training.blocks`. "lora": small matrices
+            beside the large ones, which are merged into these in the end, so that the saved model needs nothing more.
+            The statistics of batch normalisation stay as they are.
         epochs: times that each picture, or its features, are seen; by default 30 for a head, else 10.
         batch_size: pictures in a batch; "auto": as many as the device has memory for, at most 512.
         learning_rate: the highest of the schedule; by default 1e-2 for a head alone, else 1e-3.
