@@ -179,6 +179,8 @@ def test_what_is_done_is_given_again(tmp_path):
     assert same(weights(again), weights(first))
     with pytest.raises(TrainingError, match="was trained with other settings"):
         train(tmp_path / "run", resume=True, epochs=3)
+    with pytest.raises(TrainingError, match="was trained on other data"):
+        train(tmp_path / "run", resume=True, validation=0.5)
 
 
 def test_resume_needs_a_folder():

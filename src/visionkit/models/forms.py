@@ -81,7 +81,7 @@ class Forms:
     """Makes the form of a module at its first use, and again when the module has changed since.
 
     A change is seen by the tensors' version counters, so all that optimizers, `load_state_dict` and operations in place
-    do; what is written through `tensor.data`, which torch does not count, is not.
+    do; what is written through `tensor.data` or by an optimizer with fused=True, which torch does not count, is not.
 
     On a CPU, speed="default" folds batch normalisation into the convolutions before it and lays tensors out
     channels-last; "fast" also rounds the weights to bfloat16, where the processor has it; "fastest" is "default" until

@@ -111,11 +111,11 @@ def fine_tune(
     embedder = resolve(model, "embed", default=DEFAULT_MODEL, device=device, speed=speed, load=load_model)
     _check_embedder(embedder, saved=out is not None)
     folder = prepare_out(out, resume=resume)
-    if resume and (ended := finished_run(folder, settings)):
+    learn, check = split_data(data, validation, seed, on_error=on_error)
+    if resume and (ended := finished_run(folder, settings, learn)):
         return ended
     if embedder is model:
         embedder = copy.deepcopy(embedder)
-    learn, check = split_data(data, validation, seed, on_error=on_error)
     if part.kind == "head":
         tuned = train_head(embedder, learn, check, settings=settings, progress=progress, cache=cache)
     else:

@@ -96,9 +96,9 @@ def train(
         recipe=Recipe() if recipe is None else recipe,
     )
     folder = prepare_out(out, resume=resume)
-    if resume and (ended := finished_run(folder, settings)):
-        return ended
     learn, check = split_data(data, validation, seed, on_error=on_error)
+    if resume and (ended := finished_run(folder, settings, learn)):
+        return ended
     trained = train_network(
         model,
         learn,

@@ -41,13 +41,11 @@ def new_learner(module: nn.Module, groups: Sequence[Group], settings: Settings, 
         {"params": list(group.parameters), "lr": peak, "peak": peak} for group, peak in zip(groups, peaks, strict=True)
     ]
     optimizer: torch.optim.Optimizer
-    fused = device.type in ("cpu", "cuda")  # one pass over the weights
+    # Not fused: torch does not count what its fused optimizers write, and a model would not see that it changed.
     if settings.recipe.optimizer == "sgd":
-        optimizer = torch.optim.SGD(
-            chosen, momentum=0.9, nesterov=True, weight_decay=settings.weight_decay, fused=fused
-        )
+        optimizer = torch.optim.SGD(chosen, momentum=0.9, nesterov=True, weight_decay=settings.weight_decay)
     else:
-        optimizer = torch.optim.AdamW(chosen, weight_decay=settings.weight_decay, fused=fused)
+        optimizer = torch.optim.AdamW(chosen, weight_decay=settings.weight_decay)
     average = copy.deepcopy(module) if settings.recipe.ema is not None else None
     return Learner(module, optimizer, average, loss_sum=torch.zeros((), device=device))
 

@@ -86,11 +86,11 @@ def prepare_out(out: str | os.PathLike[str] | None, *, resume: bool = False) -> 
     return folder
 
 
-def finished_run(folder: Path | None, settings: Settings) -> TrainingRun | None:
+def finished_run(folder: Path | None, settings: Settings, learn: Labelled) -> TrainingRun | None:
     """The run that ended in a folder, for those who resume what is done; None where none has.
 
     Raises:
-        TrainingError: it was made with other settings.
+        TrainingError: it was made with other settings, or of other classes or numbers of pictures.
     """
     if folder is None or not (folder / RUN_FILE).is_file() or (folder / CHECKPOINT_FOLDER).is_dir():
         return None
@@ -98,6 +98,8 @@ def finished_run(folder: Path | None, settings: Settings) -> TrainingRun | None:
     if before != json.loads(json.dumps(asdict(settings))):
         raise TrainingError(f"{folder} was trained with other settings: {before}; give another out=")
     run = TrainingRun.model_validate_json((folder / RUN_FILE).read_bytes())
+    if run.data is not None and learn.report is not None and run.data.counts != learn.report.counts:
+        raise TrainingError(f"{folder} was trained on other data: {run.data!r}; give another out=")
     return run.model_copy(update={"model": load_saved(folder), "folder": folder})
 
 
