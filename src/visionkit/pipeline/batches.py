@@ -193,9 +193,13 @@ class _Plan:
         in_full = self.exact or self.preprocess.interpolation == "nearest"  # which picks single pixels
         array, image_wh = load_array(source, least_wh=None if in_full else self._least_wh, scratch=scratch())
         pixels = fit_pixels(torch.from_numpy(array).permute(2, 0, 1), self.preprocess, image_wh)
-        if into.dtype is not torch.uint8:  # on a CPU here, in a thread of its own and while the floats are in the cache
-            pixels = normalise(pixels[None], self.preprocess.mean, self.preprocess.std, into.dtype)[0]
-        into.copy_(pixels)
+        mean, std = self.preprocess.mean, self.preprocess.std
+        if into.dtype is torch.float32:  # on a CPU here, in a thread of its own and while the floats are in the cache
+            normalise(pixels[None], mean, std, torch.float32, out=into[None])
+        elif into.dtype is torch.uint8:
+            into.copy_(pixels)
+        else:
+            into.copy_(normalise(pixels[None], mean, std, into.dtype)[0])
         return self.preprocess.fit(image_wh)
 
     def _least_wh(self, image_wh: tuple[int, int]) -> tuple[int, int]:
