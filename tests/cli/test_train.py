@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import visionkit as vk
+from support import commands
 
 COMMAND = [sys.executable, "-m", "visionkit", "train"]
 
@@ -32,16 +33,17 @@ def pictures(tmp_path):
 
 
 def run(*arguments):
-    return subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, text=True, check=False)
+    return commands.run("train", *arguments)
 
 
 def test_from_scratch(pictures, tmp_path):
-    done = run(pictures, "--out", tmp_path / "run", "--epochs", 2, "--batch-size", 4, "--augment", "light")
+    options = (pictures, "--out", tmp_path / "run", "--epochs", 2, "--batch-size", 4, "--augment", "light")
+    done = commands.run_alone("train", *options)
     assert done.returncode == 1, done.stderr  # a picture was left out
     assert "TrainingRun(2 epochs, 2 classes: accuracy" in done.stdout
     assert f"{pictures / 'blue' / 'broken.png'}\n  left out:" in done.stderr
     assert vk.load_model(tmp_path / "run").labels == ("blue", "red\u202e")
-    again = run(pictures, "--out", tmp_path / "run", "--epochs", 2, "--batch-size", 4, "--augment", "light", "--resume")
+    again = run(*options, "--resume")
     assert again.stdout == done.stdout
 
 

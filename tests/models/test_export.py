@@ -52,7 +52,7 @@ def test_the_file_answers_as_the_model_does(kind, photos, tmp_path):
     model = small(temperature=2.5)
     file = vk.export_model(model, tmp_path / f"small{ENDS[kind]}", format=kind)
     assert [p.name for p in tmp_path.iterdir()] == [file.name]
-    report = vk.verify(file)
+    report = vk.verify(file, trusted=kind == "torch")
     assert report.passed
     assert report.inputs == 4
     assert report.max_difference <= 1e-5
@@ -88,21 +88,27 @@ def test_others_can_use_the_file_with_what_stands_in_it(exported, cat):
     onnx.checker.check_model(onnx.load(exported))
 
 
-def kinds(tmp_path, tiny_folder):
-    head = HeadClassifier(vk.load_model("visionkit:simple_cnn", device="cpu"), nn.Linear(128, 2), ["a", "b"])
-    vit = save_backbone("ViT", tmp_path / "vit", head=False)
-    return {
-        "simple": vk.load_model("visionkit:simple_cnn", device="cpu"),
-        "embedder": vk.wrap_model(SimpleCNN(4).features, preprocess=PREPROCESS, device="cpu"),
-        "head": head,
-        "open_clip": vk.load_model(f"open_clip:{tiny_folder}", device="cpu"),
-        "transformers": vk.load_model(f"transformers:{vit}", device="cpu"),
-    }
+def simple_cnn():
+    return vk.load_model("visionkit:simple_cnn", device="cpu")
 
 
-@pytest.mark.parametrize("kind", ["simple", "embedder", "head", "open_clip", "transformers"])
-def test_every_kind(kind, tmp_path, tiny_folder, photos):
-    model = kinds(tmp_path, tiny_folder)[kind]
+def vit(request):
+    folder = save_backbone("ViT", request.getfixturevalue("tmp_path") / "vit", head=False)
+    return vk.load_model(f"transformers:{folder}", device="cpu")
+
+
+KINDS = {
+    "simple": lambda _: simple_cnn(),
+    "embedder": lambda _: vk.wrap_model(SimpleCNN(4).features, preprocess=PREPROCESS, device="cpu"),
+    "head": lambda _: HeadClassifier(simple_cnn(), nn.Linear(128, 2), ["a", "b"]),
+    "open_clip": lambda r: vk.load_model(f"open_clip:{r.getfixturevalue('tiny_folder')}", device="cpu"),
+    "transformers": vit,
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind(kind, tmp_path, request, photos):
+    model = KINDS[kind](request)
     file = vk.export_model(model, tmp_path / "model.onnx")
     again = vk.load_model(f"onnx:{file}")
     assert np.allclose(vk.embed(photos, model=again).vectors, vk.embed(photos, model=model).vectors, atol=1e-4)
@@ -115,7 +121,7 @@ def test_every_kind(kind, tmp_path, tiny_folder, photos):
 def test_the_embedded_network(kind, tmp_path, photos):
     model = vk.load_model("visionkit:efficientnet_lite0", device="cpu")
     file = vk.export_model(model, tmp_path / f"lite{ENDS[kind]}", format=kind)
-    assert vk.verify(file).max_difference <= 1e-4
+    assert vk.verify(file, trusted=True).max_difference <= 1e-4
     if kind == "onnx":
         again = vk.load_model(f"onnx:{file}")
         assert [a.label for a in vk.classify(photos, model=again)] == [
@@ -217,10 +223,10 @@ def test_files_that_were_changed(exported, tmp_path):
         vk.load_model(f"onnx:{target}", preprocess=PREPROCESS)
     (tmp_path / "a.pt2").write_bytes(b"no zip")
     with pytest.raises(ModelLoadError, match="is no program of torch.export"):
-        vk.verify(tmp_path / "a.pt2")
+        vk.verify(tmp_path / "a.pt2", trusted=True)
     torch.export.save(torch.export.export(nn.Identity(), (torch.zeros(1),)), tmp_path / "b.pt2")
     with pytest.raises(ModelLoadError, match="was not written by vk.export_model"):
-        vk.verify(tmp_path / "b.pt2")
+        vk.verify(tmp_path / "b.pt2", trusted=True)
 
 
 def foreign(path, batch="N", kind=TensorProto.FLOAT, channels=3):
@@ -277,7 +283,8 @@ def test_the_command(tmp_path, exported):
     done = CliRunner().invoke(app, ["export", str(folder), str(target)])
     assert done.exit_code == 0, done.output
     assert "answers as the model does" in done.output
-    done = CliRunner().invoke(app, ["verify", str(target)])
+    assert "check again with: visionkit verify --trusted" in done.output
+    done = CliRunner().invoke(app, ["verify", "--trusted", str(target)])
     assert done.exit_code == 0
     assert "the same answers" in done.output
     bad = changed(exported, tmp_path / "bad.onnx", other_weights)
