@@ -9,6 +9,7 @@ import re
 import secrets
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
@@ -22,13 +23,17 @@ _RENAME_EXCHANGE: Final = 2
 _UNABLE: Final = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP)
 """What a kernel or file system says that cannot exchange."""
 
+_PATIENCE_SECONDS: Final = 10.0
+"""Others hold a folder for a few renames; what holds one longer is stopped, or no save."""
+
 
 @contextmanager
 def replacing(target: Path) -> Iterator[Path]:
     """Gives a new folder to fill, and puts it in the place of `target` when the block ends well.
 
     An older folder is there until the new one is, on Linux in one step. A process that is killed leaves at most a
-    hidden folder beside, which the next call for the same target removes.
+    hidden folder beside, which the next call for the same target removes. Of several processes that do so at once, each
+    takes its turn, and the last one's folder stays.
 
     Raises:
         OSError: the disk refuses; what was there before is there still, and nothing else.
@@ -37,12 +42,14 @@ def replacing(target: Path) -> Iterator[Path]:
     lock: int | None = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(target)
-        building.mkdir()
-        lock = _lock(building)
+        with _alone(target.parent):  # between the two, a sweep of another process would take the folder for left
+            _sweep(target)
+            building.mkdir()
+            lock = _lock(building)
         yield building
         sync_folder(building)
-        _move_into_place(building, target)
+        with _alone(target.parent):
+            _move_into_place(building, target)
     except OSError as err:
         told = f"{err.strerror or err}: {target} was not saved; what was there before is untouched"
         raise OSError(err.errno, told) from err
@@ -53,13 +60,24 @@ def replacing(target: Path) -> Iterator[Path]:
 
 
 def recover(target: Path) -> bool:
-    """Brings back the folder of a save that was killed between two renames, where a system cannot exchange."""
+    """Brings back the folder of a save that was killed between two renames, where a system cannot exchange.
+
+    A save that is between the two now is waited for.
+
+    Returns:
+        Whether the folder is there, brought back or not.
+    """
+    if not target.exists() and _leftovers(target, "old"):
+        with _alone(target.parent):
+            _bring_back(target)
+    return target.is_dir()
+
+
+def _bring_back(target: Path) -> None:
+    """What `recover` does, when no other process does anything there."""
     asides = [p for p in _leftovers(target, "old") if p.is_dir()]
-    if target.exists() or not asides:
-        return False
-    newest = max(asides, key=lambda path: path.stat().st_mtime_ns)
-    newest.replace(target)
-    return True
+    if asides and not target.exists():
+        max(asides, key=lambda path: path.stat().st_mtime_ns).replace(target)
 
 
 def is_leftover(path: Path) -> bool:
@@ -95,7 +113,8 @@ def _take_place(building: Path, target: Path) -> Callable[[], object]:
     try:
         building.replace(target)
     except OSError:
-        aside.replace(target)
+        with suppress(FileNotFoundError):  # without locks, another process may have brought it back
+            aside.replace(target)
         raise
 
     def undo() -> None:
@@ -126,8 +145,34 @@ def _renameat2() -> Any:
     return getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
 
 
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Within it no other save or recovery looks at or changes what lies in a folder, where the system has locks."""
+    lock: int | None = None
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            lock = _lock(folder)
+        except BlockingIOError:
+            time.sleep(0.01)
+            continue
+        except PermissionError:  # a folder that may be written to, and not read
+            pass
+        break
+    try:
+        yield
+    finally:
+        if lock is not None:
+            os.close(lock)
+
+
 def _lock(folder: Path) -> int | None:
-    """Holds a folder for as long as this process lives and the number is open; None where it is held already."""
+    """Holds a folder for as long as this process lives and the number is open; None where the system has no locks.
+
+    Raises:
+        BlockingIOError: another holds it.
+        OSError: it cannot be opened.
+    """
     if os.name != "posix":  # other systems cannot open a folder
         return None
     import fcntl
@@ -135,7 +180,10 @@ def _lock(folder: Path) -> int | None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:  # another's; or a file system without locks
+    except BlockingIOError:
+        os.close(descriptor)
+        raise
+    except OSError:  # a file system without locks
         os.close(descriptor)
         return None
     return descriptor
@@ -143,7 +191,7 @@ def _lock(folder: Path) -> int | None:
 
 def _sweep(target: Path) -> None:
     """Removes what killed processes left: folders that nobody holds."""
-    recover(target)
+    _bring_back(target)
     for left in _leftovers(target, "tmp"):
         with suppress(OSError):
             lock = _lock(left)
