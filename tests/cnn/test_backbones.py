@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -125,3 +128,31 @@ def test_timm_transforms_that_we_do_not_do(tmp_path, timm_folder, change):
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(ModelLoadError, match="which visionkit does not do"):
         vk.load_model(f"timm:{tmp_path}", pretrained=False)
+
+
+def test_a_folder_takes_the_place_of_no_network(tmp_path, monkeypatch):
+    """Else a saved model of timm could not be loaded where a folder happens to be called like its architecture."""
+    saved = vk.save_model(vk.load_model("timm:test_resnet", pretrained=False, device="cpu"), tmp_path / "saved")
+    (tmp_path / "test_resnet").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert vk.load_model(saved).module.num_classes == 1000
+    with pytest.raises(ModelLoadError, match=r"\./test_resnet has no config\.json"):
+        vk.load_model("timm:./test_resnet")
+
+
+def test_a_folder_that_was_written_again_is_loaded_again(timm_folder, tmp_path, monkeypatch):
+    """A verb keeps what it loaded for a name; the name may mean other files by now."""
+    vk.clear_models()
+    own = Path(shutil.copytree(timm_folder[0], tmp_path / "here" / "net"))
+    monkeypatch.chdir(own.parent)
+    load = partial(vk.models.load_cached, "timm:./net", task="embed", device="cpu")
+    first = load()
+    assert load() is first
+    weights = own / "model.safetensors"
+    weights.write_bytes(weights.read_bytes())
+    second = load()
+    assert second is not first
+    shutil.copytree(own, tmp_path / "there" / "net")
+    monkeypatch.chdir(tmp_path / "there")
+    assert load() is not second
+    vk.clear_models()

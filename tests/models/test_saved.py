@@ -187,6 +187,10 @@ def test_folders_that_are_none(tmp_path, saved):
         ({"model": "visionkit:simple_cnn", "options": {"pretrained": False, "colour": 1}}, "cannot be built"),
         ({"model": "visionkit:simple_cnn", "options": {"pretrained": False, "num_classes": "x"}}, "cannot be built"),
         ({"model": "visionkit:simple_cnn", "options": {"pretrained": False, "num_classes": 10**10}}, "cannot be built"),
+        # would fetch the configuration, or the whole repository
+        ({"model": "transformers:owner/name", "options": {"pretrained": False}}, "is none that a saved model may name"),
+        ({"model": "open_clip:name", "options": {"pretrained": False}}, "is none that a saved model may name"),
+        ({"model": "visionkit:alexnet", "options": {"pretrained": False, "width": 1e308}}, "cannot be built"),
         ({"model": "head:linear", "options": {}}, "cannot be built"),
         ({"model": "wrapped:module", "options": {}}, "cannot be built"),
         (
@@ -212,6 +216,31 @@ def test_architectures_that_are_refused(saved, architecture, message):
         vk.load_model(saved)
 
 
+@pytest.mark.parametrize("key", ["checkpoint_path", "cache_dir", "pretrained_cfg"])
+def test_an_architecture_that_leads_to_other_files_is_refused(saved, tmp_path, key):
+    secret = tmp_path / "secret.pt"
+    torch.save({"not": torch.zeros(3)}, secret)
+    options = {"pretrained": False, "num_classes": 3, "model_args": {key: str(secret)}}
+    change(saved, architecture={"model": "timm:test_resnet", "options": options})
+    with pytest.raises(ModelLoadError, match=f"model_args has '{key}', which says nothing of the network itself"):
+        vk.load_model(saved)
+
+
+def test_labels_of_what_has_none_are_refused(tmp_path):
+    model = vk.load_model("timm:test_resnet", pretrained=False, num_classes=0, device="cpu")
+    saved = vk.save_model(model, tmp_path / "model")
+    change(saved, labels=["cat"])
+    with pytest.raises(ModelLoadError, match="1 labels for a network of 0 classes"):
+        vk.load_model(saved)
+
+
+def test_a_number_beyond_all_is_none(saved):
+    path = saved / SETTINGS_FILE
+    path.write_text(path.read_text().replace('"temperature": 1.0', '"temperature": 1e999'))
+    with pytest.raises(ModelLoadError, match="is no valid JSON"):
+        vk.load_model(saved)
+
+
 def test_changed_labels_are_refused(saved):
     change(saved, labels=["cat", "cat", "dog"])
     with pytest.raises(ModelLoadError, match="label 'cat' is given twice"):
@@ -230,7 +259,8 @@ def test_preprocess_that_is_none(saved):
         ({"architecture": []}, "architecture is of another type"),
         ({"preprocess": None}, "preprocess is of another type"),
         ({"labels": {"cat": 1}}, "labels is of another type"),
-        ({"labels": ["cat"]}, "1 labels for a network of"),
+        ({"labels": ["cat"]}, "1 labels for a network of 3"),
+        ({"labels": None}, "0 labels for a network of 3"),
     ],
 )
 def test_settings_of_other_types_are_refused(saved, changes, message):

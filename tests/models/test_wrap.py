@@ -170,3 +170,19 @@ def test_plain_logits_are_the_answer_and_gradients_flow(cat):
     torch.testing.assert_close(logits.detach(), model.class_logits(batch).clone(), atol=1e-4, rtol=0)
     torch.testing.assert_close(model.plain_features(pixels).detach(), model.image_features(batch), atol=1e-4, rtol=0)
     assert torch.autograd.grad(logits[0, 0], pixels)[0].abs().sum() > 0
+
+
+def test_what_is_no_logits_is_said_wherever_it_is_asked_for(cat):
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 2, 3)
+
+        def forward(self, pixels):
+            maps = self.conv(pixels)
+            return maps.mean((2, 3)), maps
+
+    model = vk.wrap_model(Two(), preprocess=vk.Preprocess(size_wh=(16, 16)), labels=["a", "b"], device="cpu")
+    for act in (lambda: vk.explain(cat, model=model), lambda: model.plain_answers(torch.zeros(1, 3, 16, 16))):
+        with pytest.raises(ModelLoadError, match=r"Two gives tuple, not logits \(N, K\): wrap a module"):
+            act()

@@ -106,6 +106,9 @@ def models(
 @app.command()
 def verify(
     folder: Annotated[Path, typer.Argument(help="A saved model, or an exported file.", show_default=False)],
+    trusted: Annotated[
+        bool, typer.Option("--trusted", help="The .pt2 file is your own: torch runs code that it holds.")
+    ] = False,
 ) -> None:
     """Check that a saved or exported model still answers as when it was written."""
     from ..errors import ModelLoadError
@@ -113,7 +116,7 @@ def verify(
     from ..models.verify import verify as check
 
     try:
-        report = check(folder)
+        report = check(folder, trusted=trusted)
     except ModelLoadError as err:
         typer.echo(f"visionkit: {printable(str(err))}", err=True)
         raise typer.Exit(1) from err

@@ -29,4 +29,5 @@ def export(
     except (VisionkitError, OSError) as err:
         typer.echo(f"visionkit: {printable(str(err))}", err=True)
         sys.exit(1 if isinstance(err, (SaveError, OSError)) and not isinstance(err, ImportError) else 2)
-    typer.echo(f"{printable(str(output))}: answers as the model does; check again with: visionkit verify")
+    again = f"visionkit verify{' --trusted' if named == 'torch' else ''}"
+    typer.echo(f"{printable(str(output))}: answers as the model does; check again with: {again}")

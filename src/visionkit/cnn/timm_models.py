@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 _RESIZES = {"center": "shortest", "squash": "squash"}
 
+_NOT_OF_THE_NETWORK = ("pretrained", "checkpoint", "cache_dir", "device", "dtype", "script", "export", "no_jit")
+"""How options of timm's `create_model` begin that say where weights come from or go, not what the network is."""
+
 
 class _TimmForward:
     """Timm's own two steps, which every model of its has."""
@@ -56,22 +59,26 @@ def load(
         name: an architecture with or without a tag ("resnet50.a1_in1k"), or a folder in the layout of timm's hub
             (`config.json`, `model.safetensors`).
         device: see `choose_device`.
-        speed: "default", "fast" or "exact"; see `load_model`.
+        speed: "default", "fast", "fastest" or "exact"; see `load_model`.
         pretrained: with its weights, fetched once; False: random weights, nothing is fetched.
         num_classes: of random weights; 0: features only.
         data_config: in place of timm's own, for random weights: input_size, crop_pct, mean, std, interpolation.
-        model_args: further arguments of timm's `create_model`, such as `global_pool`.
+        model_args: further arguments of timm's `create_model` that say what the network is, such as `global_pool`.
 
     Raises:
         ModelNotFoundError: another name, or the weights cannot be fetched.
         ModelLoadError: the folder is incomplete, or the transform is one that visionkit does not do.
-        InputError: `num_classes` with trained weights.
+        InputError: `num_classes` with trained weights; `model_args` that lead to other files.
     """
     timm = require("timm")
     if pretrained and num_classes is not None:
         raise InputError("num_classes= goes with pretrained=False; for classes of your own use vk.fine_tune")
+    for key in model_args or {}:  # maybe those of a stranger's saved folder
+        if str(key).startswith(_NOT_OF_THE_NETWORK):
+            raise InputError(f"model_args has {key!r:.80}, which says nothing of the network itself: leave it out")
     folder = Path(name)
-    if folder.is_dir():
+    is_folder = folder.is_dir() and not _is_known(timm, name)
+    if is_folder:
         if not (folder / "config.json").is_file():
             raise ModelLoadError(f"{name} has no config.json, so it is no folder of timm's layout")
         try:
@@ -94,7 +101,7 @@ def load(
             "options": {
                 "pretrained": False,
                 "num_classes": network.num_classes,
-                "model_args": _model_args(folder, model_args),
+                "model_args": _model_args(folder if is_folder else None, model_args),
                 "data_config": {key: config[key] for key in sorted(config)},
             },
         },
@@ -104,10 +111,14 @@ def load(
     return TimmClassifier(network, labels=labels, **settings)
 
 
-def _model_args(folder: Path, given: dict[str, Any] | None) -> dict[str, Any]:
+def _is_known(timm: Any, name: str) -> bool:
+    """Whether timm itself has a network of that name: no folder that happens to be called so takes its place."""
+    return bool(timm.is_model(name) and ("." not in name or name in timm.list_pretrained()))
+
+
+def _model_args(folder: Path | None, given: dict[str, Any] | None) -> dict[str, Any]:
     """What a network was built with beside its name: a folder's `config.json` says, or the caller."""
-    path = folder / "config.json"
-    own: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    own: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8")) if folder else {}
     found = {**own.get("model_args", {}), **(given or {})}
     if "global_pool" in own:
         found.setdefault("global_pool", own["global_pool"])

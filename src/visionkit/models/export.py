@@ -44,8 +44,8 @@ def export_model(model: Any, path: str | os.PathLike[str], *, format: Literal["o
         model: a classifier or embedder with a module: of `visionkit:`, `torchvision:`, `timm:`, `open_clip:` (the image
             tower), `transformers:`, of `wrap_model`, or one that was trained.
         path: the file, ".onnx" or ".pt2"; an older one is replaced.
-        format: "onnx", for onnxruntime and others; or "torch", for `torch.export.load` (a `.pt2` may hold pickles: load
-            your own only).
+        format: "onnx", for onnxruntime and others; or "torch", for `torch.export.load` (a `.pt2` may hold code, which
+            runs when it is loaded: load your own only).
 
     Returns:
         The file.
@@ -94,7 +94,7 @@ def export_model(model: Any, path: str | os.PathLike[str], *, format: Literal["o
 
 
 def load_exported(path: Path) -> tuple[ExportedModel, Record]:
-    """Loads what `export_model` wrote, of either format, with its record.
+    """Loads what `export_model` wrote, of either format, with its record; a `.pt2` is trusted.
 
     Raises:
         ModelNotFoundError: there is no such file.

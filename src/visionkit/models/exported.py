@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..errors import InputError, ModelLoadError
 from ..pipeline import Batch, Preprocess
-from .folder import MAX_SETTINGS_BYTES, as_json, parse_json, sealed
+from .folder import MAX_SETTINGS_BYTES, as_json, is_temperature, parse_json, sealed
 from .labels import check_labels
 
 RECORD: Final = "visionkit"
@@ -21,6 +21,10 @@ RECORD: Final = "visionkit"
 
 _FORMAT_VERSION: Final = 1
 _MAX_RECORD_BYTES: Final = 8 * MAX_SETTINGS_BYTES
+
+_EMBEDS: Final = (["features"],)
+_CLASSIFIES: Final = (["logits"], ["logits", "features"], ["features", "logits"])
+"""What a network may give that has no labels, and one that has."""
 
 Run = Callable[[Tensor], dict[str, Tensor]]
 """Pixels (N, 3, H, W), float32 on the CPU → "logits" (N, K), "features" (N, D), or both."""
@@ -81,14 +85,26 @@ class Record:
                 name=str(fields["name"]),
                 preprocess=Preprocess.from_dict(fields["preprocess"]),
                 labels=None if labels is None else check_labels(labels),
-                temperature=float(fields["temperature"]),
+                temperature=_temperature(fields["temperature"]),
                 multi_label=bool(fields["multi_label"]),
-                outputs=tuple(fields["outputs"]),
+                outputs=_outputs(fields["outputs"], classifies=labels is not None),
                 answers=base64.b64decode(fields["answers"], validate=True),
                 max_difference=fields["max_difference"],
             )
         except (KeyError, TypeError, ValueError, InputError, binascii.Error) as err:
             raise ModelLoadError(f"{where}: its record is malformed: {err}") from err
+
+
+def _outputs(value: Any, *, classifies: bool) -> tuple[str, ...]:
+    if value not in (_CLASSIFIES if classifies else _EMBEDS):
+        raise ValueError(f"outputs {value!r:.80} {'with' if classifies else 'without'} labels")
+    return tuple(map(str, value))
+
+
+def _temperature(value: Any) -> float:
+    if not is_temperature(value):
+        raise ValueError(f"the temperature {value!r:.80} is none")
+    return float(value)
 
 
 class ExportedModel:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import math
 import os
 import stat
 from pathlib import Path
@@ -64,13 +65,13 @@ def read_file(folder: Path, name: str, most: int) -> bytes:
 
 
 def parse_json(text: str, where: object) -> Any:
-    """JSON, strictly: no key twice, no NaN.
+    """JSON, strictly: no key twice, no NaN, no number beyond all.
 
     Raises:
         ModelLoadError: it is none.
     """
     try:
-        return json.loads(text, object_pairs_hook=_once, parse_constant=_no_constant)
+        return json.loads(text, object_pairs_hook=_once, parse_constant=_no_constant, parse_float=_finite)
     except (ValueError, RecursionError) as err:
         raise ModelLoadError(f"{where} is no valid JSON") from err
 
@@ -117,6 +118,11 @@ def sealed(settings: dict[str, Any]) -> dict[str, Any]:
     return {**fields, "settings_sha256": hashlib.sha256(canonical.encode()).hexdigest()}
 
 
+def is_temperature(value: object) -> bool:
+    """Whether a value from a file can be what logits are divided by."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 1e-6 < value < 1e6
+
+
 def as_json(settings: dict[str, Any]) -> bytes:
     """Settings as the file has them."""
     return json.dumps(settings, indent=2, ensure_ascii=False, allow_nan=False).encode()
@@ -127,6 +133,11 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(fields) != len(pairs):
         raise ValueError("a key stands twice")
     return fields
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    return value if math.isfinite(value) else _no_constant(text)
 
 
 def _no_constant(name: str) -> NoReturn:

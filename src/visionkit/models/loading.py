@@ -6,6 +6,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 CACHE_SIZE: Final = 4
 """Models that verbs keep for names; the one used longest ago goes first."""
 
+_LOOKED_AT: Final = 1000
+"""Files of a folder by which it is known."""
+
 
 def load_model(
     name: str | os.PathLike[str],
@@ -44,9 +48,10 @@ def load_model(
         task: what it shall do, where one prefix serves several kinds: "classify", "embed", "detect", "ask", "generate".
         device: see `pipeline.choose_device`; for local models.
         speed: for local models. "default": on a CPU float32 with folded batch normalisation and channels-last memory,
-            half precision on a GPU; "fast": bfloat16 weights where the processor has them; "exact": float32, equal to
-            the reference implementation; "fastest": int8 by OpenVINO on a CPU, learnt from your pictures and held
-            against float32 before it is used: until 256 came by, the model answers as with "default".
+            half precision on a GPU; "fast": bfloat16 weights where the processor has them; "exact": float32 and full
+            decoding, pixels those of the reference implementation to one 8-bit level (rounding); "fastest": int8 by
+            OpenVINO on a CPU, learnt from your pictures and held against float32 before it is used: until 256 came by,
+            the model answers as with "default".
         calibration: for "fastest": a few hundred pictures like those that will come, to learn from now.
         options: what the back end's loader takes, such as `pretrained=False` or `base_url=`.
 
@@ -112,7 +117,7 @@ def _load_folder(text: str, looks_like_name: object, **options: Any) -> Any:
     raise ModelNotFoundError(f"no model {text!r}: it is no folder, and has no prefix such as 'timm:'{hint}")
 
 
-_cache: OrderedDict[tuple[str, str | None, str, str], Any] = OrderedDict()
+_cache: OrderedDict[tuple[str, str | None, str | None, str, str], Any] = OrderedDict()
 _lock = threading.RLock()
 
 
@@ -124,11 +129,12 @@ def load_cached(
     speed: str = "default",
 ) -> Model:
     """As `load_model`, but the object is shared among verbs; at most `CACHE_SIZE` are kept."""
-    prefix, colon, _ = os.fspath(name).partition(":")
+    prefix, colon, rest = os.fspath(name).partition(":")
     backend = find_backend(prefix, task) if colon else None
     if backend is not None:  # before the cache is asked, so that the answer does not hang on what was loaded before
         _check_able(os.fspath(name), task, backend)
-    key = (os.fspath(name), backend.loader if backend else _stamp(Path(name)), str(device), speed)
+    files = _stamp(rest if backend else os.fspath(name)) if backend is None or backend.local else None
+    key = (os.fspath(name), backend.loader if backend else None, files, str(device), speed)
     with _lock:  # held while loading, so that two threads do not load one model twice
         if key not in _cache:
             _cache[key] = load_model(name, task=task, device=device, speed=speed)
@@ -139,15 +145,15 @@ def load_cached(
         return model
 
 
-def _stamp(folder: Path) -> str | None:
-    """Which saved model a path means now: another after saving again, or from another working folder."""
-    from .saved import SETTINGS_FILE
-
-    path = folder.absolute() / SETTINGS_FILE
-    if not path.is_file():
+def _stamp(name: str) -> str | None:
+    """Which file or folder a name means now, if any: another after it was written again, or from another folder."""
+    try:
+        path = Path(name).expanduser().absolute()
+        files = sorted(islice(path.iterdir(), _LOOKED_AT)) if path.is_dir() else [path]
+        states = [(file.name, file.stat()) for file in files]
+    except (OSError, RuntimeError, ValueError):  # none; no such user; a character that no path has
         return None
-    status = path.stat()
-    return f"{path} {status.st_ino} {status.st_mtime_ns}"
+    return f"{path} {[(file, state.st_ino, state.st_size, state.st_mtime_ns) for file, state in states]}"
 
 
 def clear_models() -> None:

@@ -45,7 +45,7 @@ def load(
         InputError: another device; `preprocess` or `labels` that the file has itself, or lacks.
     """
     check_speed(speed)
-    if device is not None and torch.device(device).type != "cpu":
+    if device is not None and str(device).partition(":")[0] != "cpu":
         raise InputError(f"onnx: models run on the CPU, not on {device}")
     path = Path(name)
     if not path.is_file():
@@ -146,22 +146,26 @@ def _parts(pixels: np.ndarray[Any, Any], size: int | None) -> Iterator[np.ndarra
 
 
 def _tensors(model: Any) -> Iterator[Any]:
-    """All tensors of a model: of its graph, the graphs inside operations, and functions."""
+    """All tensors of a model: of its graph, the graphs inside operations, and functions with their defaults."""
     nodes = [node for function in model.functions for node in function.node]
+    attributes = [default for function in model.functions for default in function.attribute_proto]
     graphs = [model.graph, *(info.initialization for info in model.training_info)]
     graphs += [info.algorithm for info in model.training_info]
-    while graphs or nodes:
-        while graphs:
+    while graphs or nodes or attributes:
+        if graphs:
             graph = graphs.pop()
             yield from graph.initializer
             for sparse in graph.sparse_initializer:
                 yield from (sparse.values, sparse.indices)
             nodes.extend(graph.node)
-        for attribute in nodes.pop().attribute if nodes else ():
+        elif nodes:
+            attributes.extend(nodes.pop().attribute)
+        else:
+            attribute = attributes.pop()
             yield from (attribute.t, *attribute.tensors)
             for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
                 yield from (sparse.values, sparse.indices)
-            graphs.extend(graph for graph in (attribute.g, *attribute.graphs) if graph.node or graph.initializer)
+            graphs.extend(graph for graph in (attribute.g, *attribute.graphs) if graph.ByteSize())  # not one unset
 
 
 def _is_elsewhere(tensor: Any, onnx: Any) -> bool:

@@ -26,6 +26,7 @@ from .folder import (
     SETTINGS_FILE,
     WEIGHTS_FILE,
     as_json,
+    is_temperature,
     read_file,
     read_settings,
     sealed,
@@ -52,6 +53,19 @@ __all__ = [
 ]
 
 _OURS = (SETTINGS_FILE, WEIGHTS_FILE, ANSWERS_FILE, CARD_FILE)
+
+_MISFITS = (
+    InputError,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What a loader raises at options that do not fit."""
 
 
 def save_model(
@@ -127,11 +141,10 @@ def load_saved(
     model.module.load_state_dict(read_weights(weights, state, folder / WEIGHTS_FILE))
     model.name = str(folder)
     model.preprocess = preprocess
+    classes = len(getattr(model, "labels", ()))
+    if len(labels or ()) != classes:
+        raise ModelLoadError(f"{folder}: there are {len(labels or ())} labels for a network of {classes} classes")
     if labels is not None:
-        if len(labels) != len(model.labels):
-            raise ModelLoadError(
-                f"{folder}: there are {len(labels)} labels for a network of {len(model.labels)} classes"
-            )
         model.labels = labels
     _set_temperature(model, settings.get("temperature", 1.0), folder)
     _set_multi_label(model, settings.get("multi_label", False), folder)
@@ -139,7 +152,7 @@ def load_saved(
 
 
 def _set_temperature(model: Any, temperature: Any, folder: Path) -> None:
-    if isinstance(temperature, bool) or not isinstance(temperature, (int, float)) or not 1e-6 < temperature < 1e6:
+    if not is_temperature(temperature):
         raise ModelLoadError(f"{folder / SETTINGS_FILE}: the temperature {temperature!r:.80} is none")
     if hasattr(model, "temperature"):
         model.temperature = float(temperature)
@@ -184,7 +197,7 @@ def rebuild(
         options = {**options, "module": module}
     try:
         return call_loader(backend, rest, device=device, speed=speed, **options)
-    except (InputError, TypeError, ValueError, KeyError, AttributeError, RuntimeError, MemoryError) as err:
+    except _MISFITS as err:
         raise ModelLoadError(f"the architecture {name!r:.300} cannot be built: {err!s:.200}") from err
 
 
@@ -195,8 +208,11 @@ def _is_elsewhere(rest: str) -> bool:
 
 
 def _asks_for_random_weights(backend: Backend, options: dict[str, Any]) -> bool:
-    """Whether a loader that could fetch weights is told not to; those that never do need not be told."""
-    if "pretrained" in options_of(backend):
+    """Whether a loader that could fetch weights, or a configuration, is told not to; others need not be told."""
+    taken = options_of(backend)
+    if "config" in taken and backend in BUILT_IN and options.get("config") is None:
+        return False
+    if "pretrained" in taken:
         return options.get("pretrained") is False
     return backend not in BUILT_IN or backend.prefix in ("head", "wrapped")
 

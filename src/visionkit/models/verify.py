@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from ..errors import InputError, ModelLoadError
 from .answers import TOLERANCE, answers_of, largest_difference
-from .export import load_exported
+from .export import FORMATS, load_exported
 from .folder import ANSWERS_FILE, read_file, read_settings
 from .saved import load_saved
 from .weights import load_tensors
@@ -56,6 +56,7 @@ def verify(
     module: nn.Module | None = None,
     device: str | torch.device | None = None,
     tolerance: float = TOLERANCE,
+    trusted: bool = False,
 ) -> ParityReport:
     """Loads a saved or exported model afresh, and compares what it answers with what it answered at that time.
 
@@ -68,9 +69,10 @@ def verify(
         module: for the weights of a module of your own; of a folder.
         device: see `pipeline.choose_device`; for a folder.
         tolerance: the largest difference that passes.
+        trusted: the `.pt2` file is your own: torch runs code that such a file holds when it loads it.
 
     Raises:
-        InputError: `module` or `device` with an exported file.
+        InputError: `module` or `device` with an exported file; a `.pt2` that is not `trusted`.
         ModelNotFoundError: no saved model is there.
         ModelLoadError: weights, labels, preprocessing or another setting were changed after the save, or are damaged.
     """
@@ -78,6 +80,11 @@ def verify(
     if place.is_file():
         if module is not None or device is not None:
             raise InputError(f"{place} is an exported file, which runs on the CPU and holds its module: give neither")
+        if place.suffix == FORMATS["torch"] and not trusted:
+            raise InputError(
+                f"{place} may hold code, which torch runs when it loads it: for a file of your own, verify(…, "
+                f"trusted=True) or visionkit verify --trusted; an .onnx file needs no trust"
+            )
         return _verify_file(place, tolerance)
     model = load_saved(place, device=device, speed="exact", module=module)
     settings = read_settings(place)

@@ -146,16 +146,23 @@ class ModuleClassifier(ModuleEmbedder):
 
     def plain_logits(self, pixels: Tensor) -> Tensor:
         """As `class_logits`, for normalised float32 pixels, by the plain module itself: gradients flow."""
-        logits: Tensor = self._forward(self.module, self._tap, pixels)[0]
-        return logits.float() / self.temperature
+        return _as_logits(self._forward(self.module, self._tap, pixels)[0], self.name) / self.temperature
 
     def plain_answers(self, pixels: Tensor) -> dict[str, Tensor]:
         """See `ModuleEmbedder`; the logits are before the temperature, and alone where features are no vectors."""
-        logits, features = self._forward(self.module, self._tap, pixels)
+        output, features = self._forward(self.module, self._tap, pixels)
+        logits = _as_logits(output, self.name)
         try:
-            return {"logits": logits.float(), "features": _as_vectors(features, self.name)}
+            return {"logits": logits, "features": _as_vectors(features, self.name)}
         except ModelLoadError:
-            return {"logits": logits.float()}
+            return {"logits": logits}
+
+
+def _as_logits(output: Any, name: str) -> Tensor:
+    if not isinstance(output, Tensor) or output.ndim != 2:
+        got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        raise ModelLoadError(f"{name} gives {got}, not logits (N, K): wrap a module whose output is those alone")
+    return output.float()
 
 
 def _as_vectors(features: Any, name: str) -> Tensor:
