@@ -275,3 +275,73 @@ def test_without_captum_only_grad_cam(cat, monkeypatch):
     vk.explain(cat, model=model, measured=False)
     with pytest.raises(MissingExtraError, match=r"pip install 'visionkit-py\[explain\]'"):
         vk.explain(cat, model=model, method="occlusion")
+
+
+SMALL = vk.Preprocess(size_wh=(16, 16), mean=(0.5,) * 3, std=(0.5,) * 3)
+
+
+class Sided(nn.Module):
+    """A convolution beside the way of the answer, and dropout in it."""
+
+    def __init__(self, *, blocked=False):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, 2)
+        self.beside = nn.Conv2d(3, 4, 3, 2)
+        self.drop = nn.Dropout(0.5)
+        self.head = nn.Linear(4, 2)
+        self.blocked = blocked
+
+    def forward(self, pixels):
+        self.beside(pixels)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.blocked):
+            return self.head(self.drop(self.conv(pixels).mean((2, 3))))
+
+
+def sided(**options):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return vk.wrap_model(Sided(**options), preprocess=SMALL, labels=["a", "b"], device="cpu")
+
+
+def test_a_model_in_training_is_explained_as_it_answers(cat):
+    model = sided()
+    expected = vk.explain(cat, model=model)
+    model.module.train()
+    found = vk.explain(cat, model=model)
+    assert (found.score, found.faithfulness) == (expected.score, expected.faithfulness)
+    np.testing.assert_array_equal(found.heat, expected.heat)
+    np.testing.assert_array_equal(
+        vk.show_activations(cat, model=model).image, vk.show_activations(cat, model=sided()).image
+    )
+    assert all(layer.training for layer in model.module.modules())
+
+
+def test_layers_and_networks_without_gradients(cat):
+    assert vk.explain(cat, model=sided()).layer == "conv"
+    with pytest.raises(InputError, match="layer 'beside' of Sided: no gradients flow to it from the answer"):
+        vk.explain(cat, model=sided(), layer="beside")
+    blocked = sided(blocked=True)
+    with pytest.raises(ModelError, match="Sided lets no gradients flow from its answer to a layer that"):
+        vk.explain(cat, model=blocked)
+    with pytest.raises(InputError, match="layer 'conv' of Sided: no gradients flow"):
+        vk.explain(cat, model=blocked, layer="conv")
+    with pytest.raises(ModelError, match="lets no gradients flow from its answer to a picture"):
+        vk.explain(cat, model=blocked, method="integrated_gradients")
+    assert vk.explain(cat, model=blocked, method="occlusion").heat.max() == 1
+
+
+def test_an_answer_that_is_no_number_is_a_failure_of_its_picture():
+    class Blind(Sided):
+        def forward(self, pixels):
+            lit = pixels.mean((1, 2, 3)) > -0.9
+            return torch.where(lit[:, None], super().forward(pixels), float("nan"))
+
+    model = vk.wrap_model(Blind(), preprocess=SMALL, labels=["a", "b"], device="cpu")
+    light, dark = np.full((16, 16, 3), 200, np.uint8), np.zeros((16, 16, 3), np.uint8)
+    found = vk.explain([light, dark, light], model=model, on_error="return")
+    assert [type(f).__name__ for f in found] == ["Heatmap", "Failure", "Heatmap"]
+    assert (found[1].index, str(found[1].error)) == (1, "Blind gives NaN for <array 16×16×3>")
+    with pytest.raises(ModelError, match="gives NaN"):
+        vk.explain(dark, model=model, method="occlusion")
+    with pytest.raises(ModelError, match="gives NaN"):
+        heat_of(model)(dark, "a")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
 import torch
@@ -132,3 +134,40 @@ def test_refusals(cat, tmp_path):
     for act in (vk.show_filters, lambda m: vk.show_activations(cat, model=m), lambda m: vk.top_patches(m, "x", 0, [])):
         with pytest.raises(CapabilityError, match="fake:classifier cannot be looked into"):
             act(FakeClassifier(["a"]))
+
+
+def test_open_files_are_read_again_from_where_they_stood(tmp_path):
+    model = wrapped(simple())
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
+    paths = [tmp_path / f"{i}.png" for i in range(2)]
+    for path, picture in zip(paths, pictures, strict=True):
+        vk.load_image(picture).save(path)
+    late = io.BytesIO(b"before" + paths[1].read_bytes())
+    late.seek(6)
+    with paths[0].open("rb") as file:
+        found = vk.top_patches(model, "features.1", 0, [file, late])
+    expected = vk.top_patches(model, "features.1", 0, paths)
+    np.testing.assert_array_equal(found.image, expected.image)
+    assert {patch.source for patch in found.patches} == {str(paths[0]), "<file object>"}
+
+    class Stream:
+        def read(self, size=-1):
+            return b""
+
+    with pytest.raises(InputError, match="<file object> cannot be read twice, which this takes: give its bytes"):
+        vk.top_patches(model, "features.1", 0, [paths[0], Stream()])
+
+
+def test_where_no_gradient_flows_a_place_sees_all():
+    class Blocked(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 2, 3)
+            self.head = nn.Linear(2, 3)
+
+        def forward(self, pixels):
+            with torch.no_grad():
+                return self.head(self.conv(pixels).mean((2, 3)))
+
+    opened = Opened(wrapped(Blocked()))
+    assert receptive_field(opened, opened.layer("conv"), (0, 0)) == (0, 0, 32, 32)

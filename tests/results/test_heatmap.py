@@ -54,6 +54,12 @@ def test_impossible_heat(heat, message):
         heatmap(heat=heat)
 
 
+@pytest.mark.parametrize("fit", [{}, {"image_wh": 3}, {"size": [3, 4]}])
+def test_json_that_is_no_heat_map_is_refused_as_pydantic_does(fit):
+    with pytest.raises(ValidationError, match="fit is none"):
+        heatmap(fit=fit)
+
+
 def test_over_the_picture(tmp_path):
     path = tmp_path / "grey.png"
     Image.new("RGB", (40, 20), (90, 90, 90)).save(path)

@@ -75,5 +75,6 @@ def test_failures_survive_json():
     read = Embeddings.model_validate_json(result.model_dump_json()).failures[0]
     assert (read.source, read.index) == ("x.jpg", 3)
     assert str(read.error) == "VisionkitError: broken"
-    with pytest.raises(ValidationError, match="a failure is a Failure"):
-        Embeddings(vectors=np.empty((0, 3)), sources=(), failures=("x",), **COMMON)
+    for other in ("x", {}, {"source": "x.jpg"}):
+        with pytest.raises(ValidationError, match="a failure is a Failure"):
+            Embeddings(vectors=np.empty((0, 3)), sources=(), failures=(other,), **COMMON)

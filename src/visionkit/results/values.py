@@ -64,7 +64,7 @@ def _float32(value: Any) -> npt.NDArray[np.float32]:
 
 
 def _failure(value: Any) -> Failure:
-    if isinstance(value, dict):
+    if isinstance(value, dict) and value.keys() >= {"source", "index", "error", "message"}:
         return Failure(value["source"], value["index"], VisionkitError(f"{value['error']}: {value['message']}"))
     if isinstance(value, Failure):
         return value

@@ -173,10 +173,12 @@ def explain(
         batches ahead).
 
     Raises:
-        InputError: a label or layer that the model lacks (the nearest names are in the message), another method, an
-            argument that does not go with the model; a bad source, under `on_error="raise"`.
+        InputError: a label or layer that the model lacks (the nearest names are in the message), a layer that the
+            answer does not hang on, another method, an argument that does not go with the model; a bad source, under
+            `on_error="raise"`.
         CapabilityError: the model is no classifier, or has no layers to look into.
-        ModelError: the model cannot be loaded, or has no layer for Grad-CAM.
+        ModelError: the model cannot be loaded, has no layer for Grad-CAM, or lets no gradients through; an answer that
+            is no number, under `on_error="raise"`.
         MissingExtraError: captum is not installed, and `method` needs it.
     """
     loaded = resolve(model, "classify", default=DEFAULT_MODEL, device=device)
@@ -188,7 +190,7 @@ def explain(
     explainer.check(label)
 
     def answer_batch(batch: Batch) -> list[Heatmap | Failure]:
-        return [*explainer.explain(batch, label)]
+        return explainer.explain(batch, label)
 
     plain = _Plain(loaded.name, loaded.preprocess, loaded.device)
     run = over_batches(plain, answer_batch, DEFAULT_BATCH_SIZE if batch_size is None else batch_size)
