@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import subprocess
 import sys
+import tempfile
 
 import numpy as np
 import pytest
@@ -14,7 +16,8 @@ from torch import nn
 import visionkit as vk
 from visionkit.cnn import SimpleCNN
 from visionkit.errors import InputError
-from visionkit.models.int8 import WANTED, Likeness, compare
+from visionkit.models.int8 import WANTED, Int8, Likeness, compare
+from visionkit.models.openvino import Engine, UnfitError, quantize
 from visionkit.training.heads import HeadClassifier
 
 LABELS = ["red", "green", "blue"]
@@ -87,6 +90,9 @@ def test_int8_learns_from_pictures_and_is_kept_for_the_next_time(saved, cache, c
     assert f"in int8, from {kept}: cosine" in caplog.text
     assert (kept / "network.bin").stat().st_mtime_ns == stamp
     assert torch.equal(answers(again, shown)[0], answers(model, shown)[0])
+    # pictures of another size go to the form
+    larger = next(vk.Batches(shown[:3], vk.Preprocess(size_wh=(32, 32)), device="cpu"))
+    assert torch.equal(again.class_logits(larger), plain.class_logits(larger))
     # a head over it
     head = HeadClassifier(again, nn.Linear(128, 2), ["a", "b"])
     batch = next(vk.Batches(shown[:4], PREPROCESS, device="cpu"))
@@ -181,3 +187,37 @@ def test_nobody_is_told_of_it():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip().splitlines()[-1] == "[]"
+
+
+def test_what_is_kept_is_for_one_network_used_in_one_way():
+    def place(module, shape=(3, 24, 24), what="all"):
+        return Int8(module, None, shape=shape, what=what, chosen=False)._folder("seen")
+
+    relu, sigmoid = SimpleCNN(3), SimpleCNN(3, activation="sigmoid")
+    sigmoid.load_state_dict(relu.state_dict())
+    assert place(relu) == place(copy.deepcopy(relu))
+    others = [place(sigmoid), place(SimpleCNN(3)), place(relu, shape=(3, 32, 32)), place(relu, what="a part")]
+    assert len({place(relu), *others}) == 5
+    shown, kept = pictures(2), set()
+    for layer in (None, "features.7"):
+        model = vk.wrap_model(relu, preprocess=PREPROCESS, labels=LABELS, features=layer, device="cpu", speed="fastest")
+        answers(model, shown)
+        kept.add(model._forms._learner._folder("seen"))
+    assert len(kept) == 2
+
+
+def test_what_openvino_or_the_disk_refuse_is_a_reason_to_do_without(monkeypatch, tmp_path):
+    with pytest.raises(UnfitError, match="RuntimeError"):
+        Engine((b"no network", b""), [0])
+    program = tmp_path / "python"
+    program.write_text("#!/bin/sh\necho the key is ${SOME_API_KEY:-hidden} >&2\nexit 1\n")
+    program.chmod(0o700)
+    pixels = np.zeros((1, 3, 2, 2), np.float16)
+    with monkeypatch.context() as patch:
+        patch.setenv("SOME_API_KEY", "secret")
+        patch.setattr(sys, "executable", str(program))
+        with pytest.raises(UnfitError, match="NNCF: the key is hidden"):
+            quantize((b"", b""), pixels)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with pytest.raises(UnfitError, match="gone: No such file or directory"):
+        quantize((b"", b""), pixels)

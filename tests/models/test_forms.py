@@ -235,6 +235,47 @@ def test_a_changed_module_gets_a_new_form(photos):
     assert vk.classify(photos[0], model=model).label == "class 7"
 
 
+def test_changes_that_torch_does_not_count_are_seen(photos):
+    model = vk.load_model("visionkit:simple_cnn", device="cpu")
+    first = form_of(model)
+    head = model.module.head
+    head.bias.data[3] += 100.0
+    assert vk.classify(photos[0], model=model).label == "class 3"
+    count = head.bias._version
+    optimizer = torch.optim.SGD(model.module.parameters(), lr=1.0, fused=True)
+    head.bias.grad = torch.zeros(10).index_fill(0, torch.tensor([5]), -1000.0)
+    optimizer.step()
+    assert vk.classify(photos[0], model=model).label == "class 5", f"{head.bias._version} after {count}"
+    head.bias.data[0] = float("nan")
+    last = form_of(model)
+    assert last is not first
+    assert form_of(model) is last, "NaN is as it was"
+
+
+def test_odd_tensors_are_part_of_a_form():
+    class Odd(nn.Module):
+        """A scale without dimensions, an empty buffer, one in whole numbers, one that lies crosswise."""
+
+        def __init__(self):
+            super().__init__()
+            self.scale = nn.Parameter(torch.tensor(1.0))
+            self.register_buffer("nothing", torch.zeros(0, 3))
+            self.register_buffer("count", torch.tensor(3))
+            self.register_buffer("across", torch.ones(2, 3).T)
+
+        def forward(self, pixels):
+            return pixels.mean((2, 3)) @ self.across * self.scale
+
+    model = vk.wrap_model(Odd(), preprocess=SMALL, labels=["a", "b"], device="cpu")
+    first = form_of(model)
+    assert form_of(model) is first
+    model.module.scale.data.fill_(2.0)
+    second = form_of(model)
+    assert second is not first
+    model.module.across.data[0, 1] = 3.0
+    assert form_of(model) is not second
+
+
 def test_within_exactly_the_plain_module_answers(photos):
     model = vk.load_model("visionkit:efficientnet_lite0", device="cpu")
     exact = vk.load_model("visionkit:efficientnet_lite0", device="cpu", speed="exact")

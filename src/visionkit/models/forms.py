@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -28,6 +28,9 @@ TOLERANCE: Final = 1e-4
 """The largest difference between a form in float32 and its module, relative to the largest output."""
 HALF_TOLERANCE: Final = 0.1
 """The same for half precision: only what breaks is refused, the measured differences are below 0.02."""
+
+_LOOKED_AT: Final = 8
+"""Values of each tensor that are held against what they were: a step of training changes nearly all."""
 
 Forward: TypeAlias = Callable[[Any, Any, Tensor], tuple[Any, ...]]
 """Runs a module: (module, its tap, pixels) → outputs, all that the model will ask of it."""
@@ -80,8 +83,8 @@ class Form:
 class Forms:
     """Makes the form of a module at its first use, and again when the module has changed since.
 
-    A change is seen by the tensors' version counters, so all that optimizers, `load_state_dict` and operations in place
-    do; what is written through `tensor.data` or by an optimizer with fused=True, which torch does not count, is not.
+    A change is seen by the tensors' version counters; and where torch does not count, as for optimizers with fused=True
+    and what is written through `tensor.data`, by the values of a few weights of each tensor.
 
     On a CPU, speed="default" folds batch normalisation into the convolutions before it and lays tensors out
     channels-last; "fast" also rounds the weights to bfloat16, where the processor has it; "fastest" is "default" until
@@ -114,15 +117,15 @@ class Forms:
         """
         if self._speed == "exact" or _exactly.get():
             return Form(module, tap)
-        state = _State(module)
         made = self._made
-        if made is None or made[0] != state:
+        if made is None or not made[0].is_of(module):
             with self._lock:
                 made = self._made
-                if made is None or made[0] != state:
+                if made is None or not made[0].is_of(module):
                     self._made = None  # its memory goes before the next copy is made
+                    state = _State(module)
                     form = self._make(module, tap, shape, forward)
-                    self._learner = self._new_learner(module, tap, forward)
+                    self._learner = self._new_learner(module, tap, shape, forward)
                     made = self._made = (state, form)
         form, learner = made[1], self._learner
         if learner is None:
@@ -152,7 +155,7 @@ class Forms:
     def _forget(self) -> None:
         self._made = self._learner = None
 
-    def _new_learner(self, module: nn.Module, tap: Any, forward: Forward) -> Int8 | None:
+    def _new_learner(self, module: nn.Module, tap: Any, shape: tuple[int, ...], forward: Forward) -> Int8 | None:
         if self._speed != "fastest" or self._device.type != "cpu":
             return None
 
@@ -161,7 +164,8 @@ class Forms:
                 copied, its_tap = copy.deepcopy((module, tap))
             return copied.eval(), partial(forward, copied, its_tap)
 
-        return Int8(module, twin, chosen=self._calibrates)
+        what = f"{getattr(forward, '__qualname__', '')} {getattr(tap, 'layer', None)}"
+        return Int8(module, twin, shape=shape, what=what, chosen=self._calibrates)
 
     def _make(self, module: nn.Module, tap: Any, shape: tuple[int, ...], forward: Forward) -> Form:
         dtype = weights_dtype(self._device, self._speed)
@@ -186,15 +190,38 @@ class _State:
     def __init__(self, module: nn.Module) -> None:
         self._modules = list(module.modules())
         self._tensors = [*module.parameters(), *module.buffers()]
-        self._key = (
-            *((id(m), len(m._forward_hooks) + len(m._forward_pre_hooks)) for m in self._modules),  # noqa: SLF001
-            *((id(t), t.data_ptr(), -1 if t.is_inference() else t._version) for t in self._tensors),  # noqa: SLF001
+        self._key = _counted(self._modules, self._tensors)
+        self._views = _some_of(self._tensors)
+        self._values = [torch.cat(views) for views in self._views]
+
+    def is_of(self, module: nn.Module) -> bool:
+        """Whether the module is still what it was."""
+        if self._key != _counted(module.modules(), [*module.parameters(), *module.buffers()]):
+            return False
+        return all(
+            torch.equal(torch.cat(views).view(torch.uint8), values.view(torch.uint8))  # bits: NaN is as it was, too
+            for views, values in zip(self._views, self._values, strict=True)
         )
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _State) and self._key == other._key
 
-    __hash__ = None  # type: ignore[assignment]  # it is compared, never looked up
+def _counted(modules: Iterable[nn.Module], tensors: Sequence[Tensor]) -> tuple[tuple[int, ...], ...]:
+    """Which layers and tensors there are, and how often torch has seen each tensor change."""
+    return (
+        *((id(m), len(m._forward_hooks) + len(m._forward_pre_hooks)) for m in modules),  # noqa: SLF001
+        *((id(t), t.data_ptr(), -1 if t.is_inference() else t._version) for t in tensors),  # noqa: SLF001
+    )
+
+
+def _some_of(tensors: Sequence[Tensor]) -> list[list[Tensor]]:
+    """A few values of each tensor as views (K,) of its memory, by device and type, so that few steps look at all."""
+    groups: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
+    for tensor in tensors:
+        # subclasses have ways of their own
+        plain = type(tensor) in (Tensor, nn.Parameter) and tensor.layout is torch.strided
+        if plain and tensor.is_floating_point() and tensor.numel():
+            row = tensor.detach()[(0,) * (tensor.ndim - 1)] if tensor.ndim else tensor.detach()[None]
+            groups.setdefault((tensor.device, tensor.dtype), []).append(row[:_LOOKED_AT])
+    return list(groups.values())
 
 
 def _folded(plain: Form, forward: Forward, pixels: Tensor) -> Form:

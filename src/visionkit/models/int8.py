@@ -21,15 +21,15 @@ from ..log import log
 from .atomic import replacing
 from .cache import cache_folder
 from .folder import parse_json, read_file
-from .openvino import Engine, Network, UnfitError, convert, quantize, runtime
+from .openvino import Engine, Network, UnfitError, convert, has_vnni, quantize, runtime
 
 WANTED: Final = 256
 """Pictures to learn from, and to compare on; more changed no answer of ours."""
 LEAST: Final = 16
 _HELD_OUT: Final = 4
 """One picture in so many is kept for the comparison."""
-LEAST_COSINE: Final = 0.97
-LEAST_AGREEMENT: Final = 0.95
+LEAST_COSINE: Final = 0.99
+LEAST_AGREEMENT: Final = 0.97
 
 _TRIES: Final = (("int8", ()), ("int8, depthwise convolutions in float32", ("GroupConvolution",)))
 _FILES: Final = ("network.xml", "network.bin", "int8.json")
@@ -71,12 +71,24 @@ class Int8:
     Args:
         module: the plain module.
         twin: makes a copy of it, and what the model does with pixels by way of the copy.
+        shape: (C, H, W) of the pictures that the engine takes; for others the answer is that of the form.
+        what: what the model does with the module, beside what the module says of itself, for the cache.
         chosen: the caller gives pictures of his choice, and calls `learn` at their end.
     """
 
-    def __init__(self, module: nn.Module, twin: Callable[[], tuple[nn.Module, Run]], *, chosen: bool) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        twin: Callable[[], tuple[nn.Module, Run]],
+        *,
+        shape: tuple[int, ...],
+        what: str,
+        chosen: bool,
+    ) -> None:
         self._module = module
         self._twin = twin
+        self._shape = tuple(shape)
+        self._what = what
         self._chosen = chosen
         self._lock = threading.Lock()
         self._seen: list[Tensor] = []
@@ -93,6 +105,8 @@ class Int8:
             run: the form that is used until then.
             pixels: (N, C, H, W), normalised: what the model is asked about now, to learn from.
         """
+        if pixels is not None and tuple(pixels.shape[1:]) != self._shape:
+            return None
         done = self._done
         if done or pixels is None or not len(pixels):
             return self._engine
@@ -145,18 +159,26 @@ class Int8:
                 continue  # there is none of them to leave out
             try:
                 network = quantize(float32, pixels[~held_out].numpy(), without=without)
+                near = self._accept(run, network, outputs, pixels[held_out].float(), what)
             except UnfitError as err:
                 log.warning("visionkit: %s could not be made %s: %s", name, what, err)
                 continue
-            if self._accept(run, network, outputs, pixels[held_out].float(), what):
+            if near:
                 self._keep(network, outputs, which, what)
                 return
         log.warning("visionkit: %s runs in float32 by OpenVINO, as in int8 it does not answer as it should", name)
-        if self._accept(run, float32, outputs, pixels[held_out].float(), "float32"):
-            self._keep(float32, outputs, which, "float32")
+        try:
+            if self._accept(run, float32, outputs, pixels[held_out].float(), "float32"):
+                self._keep(float32, outputs, which, "float32")
+        except UnfitError as err:
+            log.warning("visionkit: %s runs as with speed='default': OpenVINO does not run it: %s", name, err)
 
     def _accept(self, run: Run, network: Network, outputs: list[int | None], pixels: Tensor, what: str) -> bool:
-        """Uses a network, if its answers are near those of `run`."""
+        """Uses a network, if its answers are near those of `run`.
+
+        Raises:
+            UnfitError: OpenVINO does not run it.
+        """
         engine = Engine(network, outputs)
         likeness = compare(engine, run, pixels)
         near = likeness.near
@@ -176,7 +198,7 @@ class Int8:
         try:
             record, network = _kept(folder)
             return self._accept(run, network, record["outputs"], pixels, f"{record['what']}, from {folder}")
-        except (ModelLoadError, KeyError, TypeError, UnicodeDecodeError, RuntimeError) as err:
+        except (ModelLoadError, UnfitError, LookupError, TypeError, ValueError, RuntimeError) as err:
             log.warning("visionkit: what is kept in %s cannot be used, and is made again: %s", folder, err)
             return False
 
@@ -192,13 +214,15 @@ class Int8:
             log.warning("visionkit: the int8 form could not be kept for the next time: %s", err)
 
     def _folder(self, which: str) -> Path:
-        """Where the engine of this module, these pictures and these versions is kept."""
+        """Where the engine of this module, as it is used, these pictures and these versions is kept."""
         digest = hashlib.sha256()
         for name, tensor in self._module.state_dict().items():
             digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
             digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
         versions = [f"{p} {version(p)}" for p in ("openvino", "nncf", "torch")]
-        digest.update("\n".join([type(self._module).__qualname__, which, str(_FORMAT), *versions]).encode())
+        # the module's own words have its strides and activations; on a shared disk, processors may differ
+        said = [type(self._module).__qualname__, str(self._module), self._what, str(self._shape), str(has_vnni())]
+        digest.update("\n".join([*said, which, str(_FORMAT), *versions]).encode())
         return cache_folder() / "int8" / digest.hexdigest()[:32]
 
 

@@ -5,12 +5,14 @@ Importing OpenVINO reports to its makers, unless its telemetry package is missin
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -25,6 +27,7 @@ Network: TypeAlias = tuple[bytes, bytes]
 
 _TELEMETRY: Final = "openvino_telemetry"
 _importing = threading.Lock()
+_LONGEST_SECONDS: Final = 1800
 
 
 class UnfitError(Exception):
@@ -54,25 +57,38 @@ class Engine:
     Args:
         network: what to run.
         outputs: for each output of the module, which of the network's it is; None for one that it does not give.
+
+    Raises:
+        UnfitError: OpenVINO does not take it.
     """
 
     def __init__(self, network: Network, outputs: Sequence[int | None]) -> None:
         openvino = runtime()
-        core = openvino.Core()
-        model = core.read_model(network[0], openvino.Tensor(np.frombuffer(network[1], np.uint8)))
         # the caller's number of threads holds here too
         options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": str(torch.get_num_threads())}
-        self._compiled = core.compile_model(model, "CPU", options)
+        try:
+            core = openvino.Core()
+            model = core.read_model(network[0], openvino.Tensor(np.frombuffer(network[1], np.uint8)))
+            self._compiled = core.compile_model(model, "CPU", options)
+        except RuntimeError as err:  # OpenVINO's own kinds
+            raise UnfitError(_reason(err)) from err
         self._weights = network[1]  # the runtime reads them where they are
         self._outputs = tuple(outputs)
         self._local = threading.local()
 
     def __call__(self, pixels: Tensor) -> tuple[Tensor | None, ...]:
-        """Runs pixels (N, C, H, W) of any precision and layout; gives float32 tensors, as the module does."""
+        """Runs pixels (N, C, H, W) of any precision and layout; gives float32 tensors, as the module does.
+
+        Raises:
+            UnfitError: OpenVINO does not run it.
+        """
         request = getattr(self._local, "request", None)
         if request is None:
             request = self._local.request = self._compiled.create_infer_request()
-        request.infer([pixels.float().contiguous().cpu().numpy()], share_inputs=True)
+        try:
+            request.infer([pixels.float().contiguous().cpu().numpy()], share_inputs=True)
+        except RuntimeError as err:  # OpenVINO's own kinds
+            raise UnfitError(_reason(err)) from err
         found = [torch.from_numpy(np.array(o.data)) for o in request.output_tensors]
         return tuple(None if i is None else found[i] for i in self._outputs)
 
@@ -101,9 +117,9 @@ def convert(module: nn.Module, run: Callable[[Tensor], tuple[Any, ...]], pixels:
             program = torch.export.export(steps, (example,), dynamic_shapes=({0: batch},), strict=False)
             model = openvino.convert_model(program)
         except Exception as err:  # a module of anyone's, in the hands of two compilers
-            raise UnfitError(f"{type(err).__name__}: {next(iter(str(err).strip().splitlines()), '')[:200]}") from err
-    with tempfile.TemporaryDirectory(prefix="visionkit-") as place:
-        return _written(openvino, model, Path(place)), outputs
+            raise UnfitError(_reason(err)) from err
+    with _a_folder() as place:
+        return _written(openvino, model, place), outputs
 
 
 def quantize(network: Network, pixels: np.ndarray[Any, Any], *, without: Sequence[str] = ()) -> Network:
@@ -117,16 +133,27 @@ def quantize(network: Network, pixels: np.ndarray[Any, Any], *, without: Sequenc
         without: types of operations of OpenVINO that stay as they are.
 
     Raises:
-        UnfitError: it cannot be done.
+        UnfitError: it cannot be done, or takes more than half an hour.
         MissingExtraError: NNCF is not installed.
     """
-    with tempfile.TemporaryDirectory(prefix="visionkit-") as name:
-        place = Path(name)
+    with _a_folder() as place:
         (place / "float.xml").write_bytes(network[0])
         (place / "float.bin").write_bytes(network[1])
         np.save(place / "pixels.npy", pixels, allow_pickle=False)
         command = [sys.executable, "-P", "-m", "visionkit.models.quantizing", str(place), *without]
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)  # noqa: S603 - our own module
+        environment = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")}
+        try:
+            done = subprocess.run(  # noqa: S603 - our own module
+                command,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                check=False,
+                env=environment,
+                timeout=_LONGEST_SECONDS,
+            )
+        except subprocess.TimeoutExpired as err:
+            raise UnfitError(f"NNCF was not done after {_LONGEST_SECONDS} seconds") from err
         if done.returncode:
             last = next(iter(reversed(done.stderr.strip().splitlines())), "no reason given")
             raise UnfitError(f"NNCF: {last[:200]}")
@@ -137,12 +164,12 @@ def quantize_folder(place: Path, without: Sequence[str]) -> None:
     """What `quantize` does, in the other process: `float.xml` and `pixels.npy` become `int8.xml`."""
     openvino, nncf = runtime(), runtime("nncf")
     advanced = runtime("nncf.quantization.advanced_parameters")
-    pixels = np.load(place / "pixels.npy", allow_pickle=False)
+    pixels = np.load(place / "pixels.npy", mmap_mode="r", allow_pickle=False)
     # Processors without VNNI add products in 16 bits: where they overflow, every tenth answer becomes another.
     fix = advanced.OverflowFix.DISABLE if has_vnni() else advanced.OverflowFix.ENABLE
     small = nncf.quantize(
         openvino.Core().read_model(place / "float.xml"),
-        nncf.Dataset([one[None].astype(np.float32) for one in pixels]),
+        nncf.Dataset(pixels, lambda one: one[None].astype(np.float32)),
         subset_size=len(pixels),
         ignored_scope=nncf.IgnoredScope(types=list(without), validate=False) if without else None,
         advanced_parameters=advanced.AdvancedQuantizationParameters(overflow_fix=fix),
@@ -156,6 +183,20 @@ def has_vnni() -> bool:
         return True
     features: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # older torch has it not
     return any("vnni" in name and has for name, has in features.items())
+
+
+@contextmanager
+def _a_folder() -> Iterator[Path]:
+    """A folder for a while; a disk that refuses is a reason not to go on."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="visionkit-") as place:
+            yield Path(place)
+    except OSError as err:
+        raise UnfitError(f"{tempfile.gettempdir()}: {err.strerror or err}") from err
+
+
+def _reason(err: Exception) -> str:
+    return f"{type(err).__name__}: {next(iter(str(err).strip().splitlines()), '')[:200]}"
 
 
 def _written(openvino: Any, model: Any, place: Path) -> Network:
