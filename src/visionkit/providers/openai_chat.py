@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, Field, SecretStr
+from pydantic import BaseModel, Field
 
 from ..models.protocols import Description
 from . import limits
-from .hosted import CONCURRENCY, MAX_ATTEMPTS, TIMEOUT_SECONDS, Connection, HostedModel, Question, Wire
+from .hosted import Question, Wire
+from .loading import loader
 from .schemas import strict_schema
 
 
@@ -101,25 +102,6 @@ WIRE = Wire(
     keyless_on_this_machine=True,
 )
 
-
-def load(
-    name: str,
-    *,
-    api_key: str | SecretStr | None = None,
-    base_url: str | None = None,
-    timeout_seconds: float = TIMEOUT_SECONDS,
-    max_attempts: int = MAX_ATTEMPTS,
-    concurrency: int = CONCURRENCY,
-) -> HostedModel:
-    """A model of a server at `base_url` (with its `/v1`), by its name there; see `Connection` for the options.
-
-    A server on this machine gets no key, not even that of the environment, unless `api_key` is given.
-    """
-    connection = Connection(
-        api_key=api_key,
-        base_url=base_url,
-        timeout_seconds=timeout_seconds,
-        max_attempts=max_attempts,
-        concurrency=concurrency,
-    )
-    return HostedModel(WIRE, name, connection)
+load = loader(WIRE)
+"""A model of a server at `base_url` (with its `/v1`), by its name there. A server on this machine gets no key, not even
+that of the environment, unless `api_key` is given."""

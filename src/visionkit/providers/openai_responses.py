@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel
 
 from ..errors import ProviderError, RateLimitError, RequestError, UnavailableError
 from ..models.protocols import Description
 from . import limits
-from .hosted import CONCURRENCY, MAX_ATTEMPTS, TIMEOUT_SECONDS, Connection, HostedModel, Question, Wire
+from .hosted import Question, Wire
+from .loading import loader
 from .schemas import strict_schema
 
 
@@ -135,22 +136,4 @@ WIRE = Wire(
     parse=parse,
 )
 
-
-def load(
-    name: str,
-    *,
-    api_key: str | SecretStr | None = None,
-    base_url: str | None = None,
-    timeout_seconds: float = TIMEOUT_SECONDS,
-    max_attempts: int = MAX_ATTEMPTS,
-    concurrency: int = CONCURRENCY,
-) -> HostedModel:
-    """A model of OpenAI's by its name there; see `Connection` for the options."""
-    connection = Connection(
-        api_key=api_key,
-        base_url=base_url,
-        timeout_seconds=timeout_seconds,
-        max_attempts=max_attempts,
-        concurrency=concurrency,
-    )
-    return HostedModel(WIRE, name, connection)
+load = loader(WIRE)
