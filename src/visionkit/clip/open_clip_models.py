@@ -36,7 +36,7 @@ class OpenClipModel:
             see `models.forms`.
         preprocess: how it wants its pictures, from the model's own configuration.
         device: where it runs.
-        speed: "default", "fast" or "exact"; see `load_model`.
+        speed: "default", "fast", "fastest" or "exact"; see `load_model`.
         score_activation: "sigmoid" for models trained so (SigLIP: those with a bias), else "softmax".
         prompts: templates for labels.
     """
@@ -147,7 +147,7 @@ def load(
             folder in the hub's layout: `open_clip_config.json` with `open_clip_model.safetensors` or
             `open_clip_pytorch_model.bin`.
         device: see `choose_device`.
-        speed: "default", "fast" or "exact"; see `load_model`.
+        speed: "default", "fast", "fastest" or "exact"; see `load_model`.
         pretrained: False: random weights, and nothing is fetched.
         config: builds the network of this configuration, in the layout of `open_clip_config.json`, whatever the name.
 

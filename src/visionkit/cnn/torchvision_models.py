@@ -35,7 +35,7 @@ def load(
     Args:
         name: as `torchvision.models.list_models` has it: "resnet50".
         device: see `choose_device`.
-        speed: "default", "fast" or "exact"; see `load_model`.
+        speed: "default", "fast", "fastest" or "exact"; see `load_model`.
         pretrained: with ImageNet weights, fetched once; False: random weights, nothing is fetched.
         num_classes: of random weights.
         transform_input: of googlenet and inception_v3: whether they normalise once more, as their weights want.

@@ -36,7 +36,7 @@ class TransformersDetector:
             precision is off by more than a pixel.
         preprocess: how it wants its pictures.
         device: where it runs.
-        speed: "default" or "exact".
+        speed: "exact" decodes in full; the network runs in float32 at every speed.
         labels: the names it knows, in the order of the configuration's ids.
     """
 
@@ -94,7 +94,7 @@ def load(
         name: a folder in the hub's layout (`config.json`, `preprocessor_config.json`, `model.safetensors`), or a
             repository of the hub, as `owner/name`.
         device: see `choose_device`.
-        speed: "default" or "exact".
+        speed: "exact" decodes in full; the network runs in float32 at every speed.
         revision: a branch, tag or commit of the repository.
 
     Raises:

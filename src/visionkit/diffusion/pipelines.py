@@ -41,7 +41,7 @@ def load(
     Args:
         name: a folder that `save_pretrained` wrote, or a repository.
         device: see `choose_device`.
-        speed: "default" (half precision on a GPU) or "exact" (float32).
+        speed: "default", "fast" or "fastest" (half precision on a GPU), or "exact" (float32).
         revision: a branch, tag or commit of the repository.
 
     Raises:
@@ -74,7 +74,7 @@ class DiffusersGenerator:
         pipeline: the pipeline itself.
         name: what results call it.
         device: where it runs.
-        speed: "default" or "exact".
+        speed: what it was loaded with: "exact" is float32.
         commit: of the repository that it came from; None for a folder.
     """
 

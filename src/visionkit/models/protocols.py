@@ -38,7 +38,7 @@ class LocalModel(Protocol):
         name: what results call it.
         preprocess: how it wants its pictures.
         device: where it runs, and its batches go.
-        speed: "default" or "exact".
+        speed: "default", "exact", "fast" or "fastest"; its batches are loaded so.
     """
 
     name: str

@@ -42,7 +42,7 @@ class Recipe(BaseModel):
         scheduler: the class that chose the noise levels, where there is one.
         commit: of the repository that the weights came from, where they came from one.
         device: "cpu", "cuda" or "mps", for models of this machine; another may round otherwise.
-        speed: "default" or "exact", for models of this machine.
+        speed: what the model was loaded with, for models of this machine: "exact" is float32.
         versions: package → version; another version may give another picture.
         more: what else the model says that it used.
     """

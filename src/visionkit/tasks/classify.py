@@ -156,8 +156,8 @@ def classify(
         on_error: "raise" stops at the first bad input, with an error that carries the answers before it in
             `.results`; "return" puts a `Failure` in its place.
         device: where to run; None chooses CUDA, then MPS, then the CPU.
-        speed: "default"; "fast": bfloat16 weights where the processor has them; or "exact": float32, equal to
-            the reference implementation.
+        speed: "default"; "fast": bfloat16 weights where the processor has them; "fastest": int8 on a CPU; or "exact":
+            float32 and full decoding, pixels those of the reference implementation to one 8-bit level (rounding).
         batch_size: pictures in one step; None: 32.
         progress: show a bar; None: when it takes over two seconds and someone is watching.
 

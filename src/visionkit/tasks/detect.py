@@ -139,7 +139,8 @@ def detect(
         on_error: "raise" stops at the first bad input, with an error that carries the answers before it in
             `.results`; "return" puts a `Failure` in its place.
         device: where to run; None chooses CUDA, then MPS, then the CPU.
-        speed: "default", or "exact": float32, equal to the reference implementation.
+        speed: "default"; "exact": full decoding, pixels those of the reference implementation to one 8-bit level
+            (rounding); "fast" and "fastest" are "default". Detectors run in float32 at every speed.
         batch_size: pictures in one step; None: 32.
         progress: show a bar; None: when it takes over two seconds and someone is watching.
 

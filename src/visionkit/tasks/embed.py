@@ -110,8 +110,8 @@ def embed(
             each, in `.results`; "return" goes on: a sequence's failures are in `.failures`, a single source and an
             iterator give a `Failure` in its place.
         device: where to run; None chooses CUDA, then MPS, then the CPU.
-        speed: "default"; "fast": bfloat16 weights where the processor has them; or "exact": float32, equal to
-            the reference implementation.
+        speed: "default"; "fast": bfloat16 weights where the processor has them; "fastest": int8 on a CPU; or "exact":
+            float32 and full decoding, pixels those of the reference implementation to one 8-bit level (rounding).
         batch_size: pictures in one step; None: 32.
         progress: show a bar; None: when it takes over two seconds and someone is watching.
 

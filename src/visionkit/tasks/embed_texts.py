@@ -104,8 +104,8 @@ def embed_texts(
             before it, one `Embeddings` each, in `.results`; "return" goes on: a sequence's failures are in `.failures`,
             a single text and an iterator give a `Failure` in its place.
         device: where to run; None chooses CUDA, then MPS, then the CPU.
-        speed: "default"; "fast": bfloat16 weights where the processor has them; or "exact": float32, equal to
-            the reference implementation.
+        speed: "default", as which "fastest" runs here; "fast": bfloat16 weights where the processor has them; or
+            "exact": float32, as the reference implementation.
         batch_size: texts in one step; None: 64.
         progress: show a bar; None: when it takes over two seconds and someone is watching.
 

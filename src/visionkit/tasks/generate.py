@@ -167,7 +167,8 @@ def generate(
         on_error: "raise" stops at the first bad prompt, with an error that carries the answers before it in
             `.results`; "return" puts a `Failure` in its place.
         device: where to run; None chooses CUDA, then MPS, then the CPU.
-        speed: "default" (half precision on a GPU), or "exact": float32, to the bit what the library behind gives.
+        speed: "default" (half precision on a GPU; so are "fast" and "fastest"), or "exact": float32, to the bit what
+            the library behind gives.
         progress: show a bar; None: when it takes over two seconds and someone is watching.
 
     Returns:

@@ -77,8 +77,8 @@ def similarity(
         on_error: "raise" stops at the first bad picture, with an error that carries the rows before it in `.results`;
             "return" gives it a row of NaN, and says why on the logger `visionkit`.
         device: where to run; None chooses CUDA, then MPS, then the CPU.
-        speed: "default"; "fast": bfloat16 weights where the processor has them; or "exact": float32, equal to
-            the reference implementation.
+        speed: "default"; "fast": bfloat16 weights where the processor has them; "fastest": int8 on a CPU; or "exact":
+            float32 and full decoding, pixels those of the reference implementation to one 8-bit level (rounding).
         batch_size: pictures in one step; None: 32.
         progress: show a bar; None: when it takes over two seconds and someone is watching.
 
