@@ -13,11 +13,11 @@ import visionkit as vk
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(reason="96.2% has been measured with the default settings: 97% is still to be reached")
 def test_digits_to_97_percent():
     """8×8 grey digits, enlarged to what the embedded network takes: a linear head is enough."""
     data = load_digits()
-    pictures = (data.images / 16 * 255).round().astype(np.uint8)
+    # A margin of two pixels: the digits reach the edges, which the network's centre crop would cut (96.2% without).
+    pictures = np.pad((data.images / 16 * 255).round().astype(np.uint8), ((0, 0), (2, 2), (2, 2)))
     run = vk.fine_tune([(picture, str(target)) for picture, target in zip(pictures, data.target, strict=True)])
     interval = run.figures["accuracy"]
     print(f"digits by a linear head: {run.metrics['accuracy']:.2%}, interval {interval.low:.2%}–{interval.high:.2%}")
