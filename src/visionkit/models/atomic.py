@@ -28,12 +28,16 @@ _PATIENCE_SECONDS: Final = 10.0
 
 
 @contextmanager
-def replacing(target: Path) -> Iterator[Path]:
+def replacing(target: Path, *, held: bool = False) -> Iterator[Path]:
     """Gives a new folder to fill, and puts it in the place of `target` when the block ends well.
 
     An older folder is there until the new one is, on Linux in one step. A process that is killed leaves at most a
     hidden folder beside, which the next call for the same target removes. Of several processes that do so at once, each
     takes its turn, and the last one's folder stays.
+
+    Args:
+        target: the folder.
+        held: whether the caller holds the folder around it already, as a training holds its own.
 
     Raises:
         OSError: the disk refuses; what was there before is there still, and nothing else.
@@ -42,13 +46,13 @@ def replacing(target: Path) -> Iterator[Path]:
     lock: int | None = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(target.parent):  # between the two, a sweep of another process would take the folder for left
-            _sweep(target)
+        with _alone(target.parent, held=held):
+            _sweep(target)  # and between this and the lock no other's sweep, which would take the folder for left
             building.mkdir()
             lock = _lock(building)
         yield building
         sync_folder(building)
-        with _alone(target.parent):
+        with _alone(target.parent, held=held):
             _move_into_place(building, target)
     except OSError as err:
         told = f"{err.strerror or err}: {target} was not saved; what was there before is untouched"
@@ -59,16 +63,20 @@ def replacing(target: Path) -> Iterator[Path]:
             os.close(lock)
 
 
-def recover(target: Path) -> bool:
+def recover(target: Path, *, held: bool = False) -> bool:
     """Brings back the folder of a save that was killed between two renames, where a system cannot exchange.
 
     A save that is between the two now is waited for.
+
+    Args:
+        target: the folder.
+        held: see `replacing`.
 
     Returns:
         Whether the folder is there, brought back or not.
     """
     if not target.exists() and _leftovers(target, "old"):
-        with _alone(target.parent):
+        with _alone(target.parent, held=held):
             _bring_back(target)
     return target.is_dir()
 
@@ -146,10 +154,10 @@ def _renameat2() -> Any:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def _alone(folder: Path, *, held: bool = False) -> Iterator[None]:
     """Within it no other save or recovery looks at or changes what lies in a folder, where the system has locks."""
     lock: int | None = None
-    deadline = time.monotonic() + _PATIENCE_SECONDS
+    deadline = time.monotonic() + (0.0 if held else _PATIENCE_SECONDS)
     while time.monotonic() < deadline:
         try:
             lock = _lock(folder)

@@ -26,7 +26,7 @@ def write_checkpoint(folder: Path, learner: Learner, told: dict[str, Any]) -> No
     """Puts a checkpoint in the place of the last, which stays until the new one is whole on the disk.
 
     Args:
-        folder: of the training.
+        folder: of the training, which it holds for itself.
         learner: what is kept.
         told: more to keep, as JSON values.
 
@@ -41,7 +41,7 @@ def write_checkpoint(folder: Path, learner: Learner, told: dict[str, Any]) -> No
         "tensors_sha256": hashlib.sha256(data).hexdigest(),
         **told,
     }
-    with atomic.replacing(folder / CHECKPOINT_FOLDER) as building:
+    with atomic.replacing(folder / CHECKPOINT_FOLDER, held=True) as building:
         files.write_new(building / _TENSORS_FILE, data)
         files.write_new(building / CHECKPOINT_FILE, json.dumps(state, indent=1, ensure_ascii=False).encode())
 
