@@ -28,7 +28,7 @@ from .vary import varying
 if TYPE_CHECKING:
     from .data import Labelled
 
-BACKBONE_SHARE: Final = 0.1
+BACKBONE_SHARE: Final = 0.03
 """Of the learning rate, for weights that know much already."""
 
 _HEAD_EPOCHS: Final = 20
