@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -9,7 +11,7 @@ from sklearn import metrics as sk
 
 from visionkit.results import metrics
 from visionkit.results.intervals import _resamples, bootstrap, certain, difference, mean_of
-from visionkit.results.resampled import Ranking, auroc_shares, macro_f1
+from visionkit.results.resampled import Ranking, auroc_with_shares, macro_f1, precision_with_shares
 
 
 def mean_interval(values, seed=0):
@@ -97,12 +99,63 @@ def test_the_interval_of_the_area_is_that_of_areas_of_resamples(steps):
     rows = np.concatenate(list(_resamples(200, 0, 1000)))[:400]
     areas = [sk.roc_auc_score(true, probabilities[:, 1], sample_weight=row) for row in rows]
     assert (interval.low, interval.high) == pytest.approx(np.percentile(areas, [2.5, 97.5]), abs=0.012)
-    shares = auroc_shares(true == 1, probabilities[:, 1])
+    area, shares = auroc_with_shares(true == 1, probabilities[:, 1])
+    assert area == pytest.approx(sk.roc_auc_score(true == 1, probabilities[:, 1]))
     assert shares.sum() == pytest.approx(0.0, abs=1e-12)
     more = np.ones(200)
     more[5] += 1e-4
     grown = sk.roc_auc_score(true == 1, probabilities[:, 1], sample_weight=more)
     assert (grown - sk.roc_auc_score(true == 1, probabilities[:, 1])) / 1e-4 == pytest.approx(shares[5], rel=0.01)
+
+
+@pytest.mark.parametrize("steps", [None, 2])
+def test_by_how_much_the_precision_grows_with_a_picture(steps):
+    true, probabilities = answers(count=90, classes=3, steps=steps)
+    happened, scores = true == 1, probabilities[:, 1]
+    average, shares = precision_with_shares(happened, scores)
+    assert average == pytest.approx(sk.average_precision_score(happened, scores))
+    assert shares.sum() == pytest.approx(0.0, abs=1e-12)
+    for i in range(0, 90, 7):
+        more = np.ones(90)
+        more[i] += 1e-5
+        grown = sk.average_precision_score(happened, scores, sample_weight=more)
+        assert (grown - average) / 1e-5 == pytest.approx(shares[i], rel=0.01, abs=1e-6)
+
+
+def test_the_rough_interval_of_the_mean_precision_is_about_the_exact_one(monkeypatch):
+    random = np.random.default_rng(0)
+    probabilities = random.random((300, 6))
+    true = random.random((300, 6)) < probabilities
+    exact = metrics.multi_label_figures(true, probabilities)["mean_average_precision"]
+    monkeypatch.setattr(metrics, "_WORK", 1000)
+    rough = metrics.multi_label_figures(true, probabilities)["mean_average_precision"]
+    assert rough.value == pytest.approx(exact.value)
+    assert (rough.low, rough.high) == pytest.approx((exact.low, exact.high), abs=0.01)
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_thousands_of_classes_take_little_memory(several):
+    """Two thousand: what is made of the probabilities is no multiple of them, and figures are scikit-learn's."""
+    count = 1200 if several else 800
+    random = np.random.default_rng(0)
+    probabilities = random.random((count, 2000), dtype=np.float32) / 2
+    true = random.integers(0, 2000, count)
+    probabilities[np.arange(count), true] += (random.random(count) > 0.3) / 2
+    given = np.zeros((count, 2000), dtype=bool)
+    given[np.arange(count), true] = True
+    tracemalloc.start()
+    try:
+        found = metrics.multi_label_figures(given, probabilities) if several else metrics.figures(true, probabilities)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    print(f"{most / 2**20:.0f} MB beside {probabilities.nbytes / 2**20:.0f}")
+    assert most < (105 if several else 70) * 2**20
+    said = probabilities >= 0.5 if several else probabilities.argmax(1)
+    shown = given.any(0) | said.any(0) if several else slice(None)
+    f1 = sk.f1_score(*((side[:, shown] for side in (given, said)) if several else (true, said)), average="macro")
+    assert found["macro_f1"].value == pytest.approx(f1)
+    assert all(0 <= one.low <= one.value <= one.high <= 1 for one in found.values())
 
 
 def test_a_resample_without_the_class_is_no_figure():

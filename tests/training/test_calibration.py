@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from visionkit.training import calibration
 from visionkit.training.calibration import Calibration, best_temperature, calibrate
 
 
@@ -97,3 +98,29 @@ def test_nothing_to_calibrate_on():
     one = calibrate(torch.tensor([[1.0, 0.0]]), torch.tensor([0]))
     assert one.temperature == 1.0
     assert one.images == 1
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_of_thousands_of_classes_a_part_is_fitted_on_and_little_is_held(monkeypatch, several):
+    """What it finds is about what all pictures tell, and the same in small pieces as in one."""
+    logits, targets = drawn(count=400, classes=2000)
+    if several:
+        targets = (torch.rand(logits.shape, generator=torch.Generator().manual_seed(1)) < logits.sigmoid()).float()
+    monkeypatch.setattr(calibration, "FITTED", 2000 * 120)
+    whole = calibrate(2 * logits, targets)
+    monkeypatch.setattr(calibration, "_AT_ONCE", 2000 * 7)
+    assert calibrate(2 * logits, targets) == whole
+    assert whole.temperature == pytest.approx(2.0, rel=0.1)
+    assert whole.images == 400
+    assert whole.after.value < whole.before.value
+    sizes = [len(part) for _, part in calibration.pieces(logits)]
+    assert sizes == [7] * 57 + [1]
+
+
+def test_what_is_fitted_on_is_of_every_fifth(monkeypatch):
+    """Every fifth picture, which is what a bound may choose, is no fifth of its own."""
+    logits, targets = drawn(count=1000)
+    monkeypatch.setattr(calibration, "FITTED", 5 * 200)
+    found = calibrate(3 * logits, targets)
+    assert found.temperature == pytest.approx(3.0, rel=0.15)
+    assert found.after.value < 0.06 < found.before.value

@@ -14,6 +14,8 @@ from support.results import HOSTILE
 from visionkit.errors import InputError
 from visionkit.results import charts
 from visionkit.training import TrainingRun
+from visionkit.training.data import Labelled
+from visionkit.training.evidence import worst_mistakes
 
 TAGS = {
     "html", "head", "meta", "link", "title", "style", "body", "main", "section", "h1", "h2", "h3", "p", "div", "b",
@@ -198,6 +200,31 @@ def test_a_drawing_that_fails_costs_nothing(run):
         assert Page(run.report()).tags.count("img") == 8 + len(run.worst)
     finally:
         run.keep(before)
+
+
+def test_what_was_missed_and_what_was_seen_in_error():
+    check = Labelled((b"1", b"2", b"3"), (("a", "not a"), ("b",), ()))
+    logits, targets = torch.tensor([[4.0, -9.0, 3.0], [-5.0, -6.0, -5.0], [-8.0, 7.0, -8.0]]), torch.zeros(3, 3)
+    targets[0, 0] = targets[0, 2] = targets[1, 1] = 1.0
+    places, worst = worst_mistakes(check, logits, targets, ("a", "b", "not a"), 1.0)
+    assert places == (2, 1)
+    assert [(m.label, m.answer, m.missed) for m in worst] == [("none", "b", False), ("b", "not b", True)]
+    assert worst[0].probability == pytest.approx(1 / (1 + np.exp(-7)))
+
+
+@pytest.mark.parametrize("missed", [False, True])
+def test_whether_a_label_was_missed_is_told_by_no_name(run, missed):
+    evidence, [first, *_] = run._evidence, run.worst
+    named = run.model_copy(update={"worst": (first.model_copy(update={"answer": "not hot dog", "missed": missed}),)})
+    asked = []
+
+    def explain(image, label):
+        asked.append(label)
+        raise RuntimeError("no such layer")
+
+    named.keep(type(evidence)(**{**vars(evidence), "worst": evidence.worst[:1], "explain": explain}))
+    assert "not hot dog" in named.report()
+    assert asked == ([] if missed else ["not hot dog"])
 
 
 def test_a_file_that_cannot_be_written(run, tmp_path):

@@ -7,7 +7,7 @@ under the curve where one class only occurs, is left out.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 import numpy as np
@@ -16,16 +16,19 @@ from pydantic import BaseModel, ConfigDict
 from sklearn import metrics as sklearn_metrics
 
 from .intervals import RESAMPLES, Array, Interval, Statistic, bootstrap, certain, mean_of
-from .resampled import Ranking, auroc_shares, macro_f1, quotient
+from .resampled import Ranking, auroc_with_shares, macro_f1, precision_with_shares, quotient
 
 BINS: Final = 15
 """Bins of confidence, equally wide: as in Guo et al. (2017)."""
 
 _TOP: Final = 5
+_AT_ONCE: Final = 4_000_000
+"""Probabilities that are worked on at once: what is made of them must fit the memory beside them."""
+
 _WORK: Final = 200_000_000
 _LEAST: Final = 200
-"""The interval of the mean average precision is drawn from fewer resamples, `_LEAST` at least, where N · K · resamples
-would be above `_WORK`."""
+"""The interval of the mean average precision is drawn from fewer resamples, where N · K · resamples would be above
+`_WORK`; where these were fewer than `_LEAST`, from what each picture adds to first order."""
 
 
 class ClassScore(BaseModel):
@@ -116,13 +119,12 @@ def figures(
     answers = probabilities.argmax(1)
     parts = {"accuracy": mean_of(answers == true)}
     if classes > _TOP:
-        best = np.argpartition(-probabilities, _TOP - 1, axis=1)[:, :_TOP]
-        parts["top5_accuracy"] = mean_of((best == true[:, None]).any(1))
+        parts["top5_accuracy"] = mean_of(_among_the_best(true, probabilities))
     known = np.union1d(true, answers)
     known = known[known < (counted or classes)]
     f1 = float(sklearn_metrics.f1_score(true, answers, labels=known, average="macro", zero_division=0))
     parts["macro_f1"] = f1, macro_f1(true, answers, counted or classes)
-    parts.update(_auroc(true[:, None] == np.arange(classes), probabilities))
+    parts.update(_auroc(lambda k: true == k, np.unique(true), probabilities))
     parts["ece"] = _ece(answers == true, probabilities.max(1))
     return _bounded(bootstrap(parts, count, seed=seed), count)
 
@@ -144,18 +146,19 @@ def multi_label_figures(true: npt.ArrayLike, probabilities: npt.ArrayLike, *, se
     answers = probabilities >= 0.5
     count = len(happened)
     parts = {"accuracy": mean_of((answers == happened).all(1))}
-    shown = happened.any(0) | answers.any(0)
-    if shown.any():
-        f1 = float(sklearn_metrics.f1_score(happened[:, shown], answers[:, shown], average="macro", zero_division=0))
-        parts["macro_f1"] = f1, macro_f1(happened, answers, happened.shape[1])
-    parts.update(_auroc(happened, probabilities))
+    if happened.any() or answers.any():
+        resampled = macro_f1(happened, answers, happened.shape[1])
+        parts["macro_f1"] = float(resampled(np.ones((1, count)))[0]), resampled
+    parts.update(_auroc(lambda k: happened[:, k], np.flatnonzero(happened.any(0)), probabilities))
     parts["ece"] = _ece(happened, probabilities)
     found = _bounded(bootstrap(parts, count, seed=seed), count)
-    ranked = happened.any(0)
-    if ranked.any():
-        precision = {"mean_average_precision": _mean_precision(happened[:, ranked], probabilities[:, ranked])}
-        resamples = max(_LEAST, min(RESAMPLES, _WORK // happened.size))
-        found.update(bootstrap(precision, count, seed=seed, resamples=resamples))
+    ranked = np.flatnonzero(happened.any(0))
+    if len(ranked):
+        resamples = _WORK // (count * len(ranked))
+        mean = _mean_precision if resamples >= _LEAST else _rough_mean_precision
+        precision = {"mean_average_precision": mean(happened, probabilities, ranked)}
+        most = min(RESAMPLES, resamples) if resamples >= _LEAST else RESAMPLES
+        found.update(bootstrap(precision, count, seed=seed, resamples=most))
     return found
 
 
@@ -169,14 +172,15 @@ def reliability(right: npt.ArrayLike, confidence: npt.ArrayLike) -> tuple[Reliab
         right: bool, which answers are true.
         confidence: of the same shape, in 0–1: what each answer gave itself.
     """
-    true, sure = np.asarray(right, dtype=np.float64).ravel(), np.asarray(confidence, dtype=np.float64).ravel()
-    place = _bins(sure)
-    counts = np.bincount(place, minlength=BINS)
-    confidences = quotient(np.bincount(place, sure, BINS), counts)
-    accuracies = quotient(np.bincount(place, true, BINS), counts)
+    true, sure = np.asarray(right).reshape(-1), np.asarray(confidence).reshape(-1)
+    sums = np.zeros((3, BINS))
+    for part in _rows(len(true), 1):
+        place = _bins(sure[part])
+        sums += [np.bincount(place, weights, BINS) for weights in (None, sure[part], true[part])]
+    counts, confidences, accuracies = sums[0], *(quotient(found, sums[0]) for found in sums[1:])
     return tuple(
         ReliabilityBin(
-            low=b / BINS, high=(b + 1) / BINS, count=counts[b], confidence=confidences[b], accuracy=accuracies[b]
+            low=b / BINS, high=(b + 1) / BINS, count=int(counts[b]), confidence=confidences[b], accuracy=accuracies[b]
         )
         for b in range(BINS)
     )
@@ -231,19 +235,41 @@ def _bounded(found: dict[str, Interval], count: int) -> dict[str, Interval]:
     return {name: certain(part, count) if name.endswith("accuracy") else part for name, part in found.items()}
 
 
-def _auroc(happened: Array, probabilities: Array) -> dict[str, tuple[float, Statistic]]:
-    """`happened` bool (N, K)."""
-    known = np.flatnonzero(happened.any(0) & ~happened.all(0))
-    if not len(known):
+def _rows(count: int, width: int) -> Iterator[slice]:
+    """Parts of `count` rows, each of about `_AT_ONCE` values."""
+    size = max(1, _AT_ONCE // width)
+    return (slice(start, min(start + size, count)) for start in range(0, count, size))
+
+
+def _among_the_best(true: Array, probabilities: Array) -> Array:
+    """Bool (N,): whether the true class is among the `_TOP` likeliest."""
+    found = np.empty(len(true), dtype=bool)
+    for part in _rows(*probabilities.shape):
+        best = np.argpartition(-probabilities[part], _TOP - 1, axis=1)[:, :_TOP]
+        found[part] = (best == true[part, None]).any(1)
+    return found
+
+
+def _auroc(
+    happened_of: Callable[[int], Array], classes: Array, probabilities: Array
+) -> dict[str, tuple[float, Statistic]]:
+    """The mean over the classes; `happened_of`: bool (N,), which pictures are of a class; some, but maybe all."""
+    count, known, total, shares = len(probabilities), 0, 0.0, np.zeros(len(probabilities))
+    for k in classes:
+        happened = happened_of(k)
+        if happened.sum() < count:
+            area, share = auroc_with_shares(happened, probabilities[:, k])
+            known, total = known + 1, total + area
+            shares += share
+    if not known:
         return {}
-    area = float(np.mean([sklearn_metrics.roc_auc_score(happened[:, k], probabilities[:, k]) for k in known]))
-    shares = np.mean([auroc_shares(happened[:, k], probabilities[:, k]) for k in known], axis=0)
-    return {"auroc": (area, lambda counts: (area + counts @ shares).clip(0, 1))}
+    mean = total / known
+    return {"auroc": (mean, lambda counts: (mean + counts @ shares / known).clip(0, 1))}
 
 
-def _mean_precision(happened: Array, probabilities: Array) -> tuple[float, Statistic]:
+def _mean_precision(happened: Array, probabilities: Array, classes: Array) -> tuple[float, Statistic]:
     """The mean over labels; of a label that a resample lacks, the others' mean."""
-    rankings = [Ranking(happened[:, k], probabilities[:, k]) for k in range(happened.shape[1])]
+    rankings = [Ranking(happened[:, k], probabilities[:, k]) for k in classes]
 
     def mean(counts: Array) -> Array:
         total, known = np.zeros(len(counts)), np.zeros(len(counts))
@@ -253,15 +279,39 @@ def _mean_precision(happened: Array, probabilities: Array) -> tuple[float, Stati
             known += np.isfinite(part)
         return quotient(total, known, np.nan)
 
-    return float(sklearn_metrics.average_precision_score(happened, probabilities)), mean
+    value = sklearn_metrics.average_precision_score(happened[:, classes], probabilities[:, classes])
+    return float(value), mean
+
+
+def _rough_mean_precision(happened: Array, probabilities: Array, classes: Array) -> tuple[float, Statistic]:
+    """The same to first order, for labels and pictures of which every resample would take minutes."""
+    averages = np.zeros(len(classes))
+    shares = np.empty((len(happened), len(classes)), np.float32)
+    for i, k in enumerate(classes):
+        averages[i], shares[:, i] = precision_with_shares(happened[:, k], probabilities[:, k])
+
+    def mean(counts: Array) -> Array:
+        few = counts.astype(np.float32)
+        total, known = np.zeros(len(counts)), np.zeros(len(counts))
+        for part in _rows(len(classes), max(counts.shape)):
+            there = few @ happened[:, classes[part]].astype(np.float32) > 0
+            about = (averages[part] + few @ shares[:, part]).clip(0, 1)
+            total += (about * there).sum(1)
+            known += there.sum(1)
+        return quotient(total, known, np.nan)
+
+    return float(averages.mean()), mean
 
 
 def _ece(right: Array, confidence: Array) -> tuple[float, Statistic]:
     """Answers (N,), or (N, K) of N pictures, which are resampled whole."""
-    true = right.reshape(len(right), -1).astype(np.float64)
+    true = right.reshape(len(right), -1)
     sure = confidence.reshape(true.shape)
     gaps = np.zeros((len(true), BINS))
-    np.add.at(gaps, (np.arange(len(true))[:, None], _bins(sure)), sure - true)
+    for part in _rows(*true.shape):
+        place = _bins(sure[part]) + BINS * np.arange(part.stop - part.start)[:, None]
+        apart = (sure[part] - true[part].astype(np.float64)).ravel()
+        gaps[part] = np.bincount(place.ravel(), apart, BINS * len(place)).reshape(-1, BINS)
     return ece(true, sure), lambda counts: np.abs(counts @ gaps).sum(1) / true.size
 
 

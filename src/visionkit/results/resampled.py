@@ -5,9 +5,14 @@ With counts of one they are scikit-learn's figures; a count weighs as if the pic
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
 from .intervals import Array, Statistic
+
+_LABELS: Final = 256
+"""Labels that are looked at together, where a picture may have several: what they need must fit the memory."""
 
 
 def macro_f1(true: Array, answers: Array, classes: int) -> Statistic:
@@ -19,16 +24,38 @@ def macro_f1(true: Array, answers: Array, classes: int) -> Statistic:
         classes: K.
     """
     if true.ndim == 2:
-        hits, either = (true & answers).astype(np.float64), true.astype(np.float64) + answers
-        return lambda counts: _mean_f1(counts @ hits, counts @ either)
+        return _macro_f1_of_several(true, answers)
     cells, place = np.unique(np.stack([true, answers]), axis=1, return_inverse=True)
     of_cell = _sums(place.ravel(), cells.shape[1])
-    happened, answered = (side[:, None] == np.arange(classes) for side in cells)
-    hits, either = (happened & answered).astype(np.float64), happened.astype(np.float64) + answered
+    known = np.unique(cells)
+    known = known[known < classes]
+    groups = len(known)  # and one more, of what is none of the classes
+    happened, answered = (np.where(side < classes, np.searchsorted(known, side), groups) for side in cells)
+    rights = np.where(cells[0] == cells[1], happened, groups)
+    of_right, of_true, of_said = (_sums(side, groups + 1) for side in (rights, happened, answered))
 
     def statistic(counts: Array) -> Array:
         sums = of_cell(counts)
-        return _mean_f1(sums @ hits, sums @ either)
+        either = of_true(sums) + of_said(sums)
+        return _mean_f1(of_right(sums)[:, :groups], either[:, :groups])
+
+    return statistic
+
+
+def _macro_f1_of_several(true: Array, answers: Array) -> Statistic:
+    shown = np.flatnonzero(true.any(0) | answers.any(0))
+
+    def statistic(counts: Array) -> Array:
+        few = counts.astype(np.float32)  # counts are whole numbers: their sums are exact below 16 million pictures
+        total, known = np.zeros(len(counts)), np.zeros(len(counts))
+        for start in range(0, len(shown), _LABELS):
+            some = shown[start : start + _LABELS]
+            happened, answered = true[:, some], answers[:, some]
+            right = few @ (happened & answered).astype(np.float32)
+            either = few @ (happened.astype(np.float32) + answered)
+            total += quotient(2 * right, either).sum(1)
+            known += (either > 0).sum(1)
+        return quotient(total, known, np.nan)
 
     return statistic
 
@@ -45,11 +72,12 @@ def _sums(places: Array, groups: int) -> Statistic:
     return lambda counts: np.diff(_running(counts[:, order])[:, edges], axis=1)
 
 
-def auroc_shares(happened: Array, scores: Array) -> Array:
-    """(N,) by how much the area under the curve grows with the weight of each picture, to first order; they sum to 0.
+def auroc_with_shares(happened: Array, scores: Array) -> tuple[float, Array]:
+    """The area under the curve, and (N,) by how much it grows with the weight of each picture, to first order.
 
-    The area is a mean over pairs of a picture of the kind and another one; weighing pictures anew for each resample
-    and each of a thousand classes would take minutes, and the first order is what is left for more than a few.
+    The shares sum to 0. The area is a mean over pairs of a picture of the kind and another one; weighing pictures anew
+    for each resample and each of a thousand classes would take minutes, and the first order is what is left for more
+    than a few.
 
     Args:
         happened: bool (N,), which pictures are of the kind: some, not all.
@@ -60,7 +88,27 @@ def auroc_shares(happened: Array, scores: Array) -> Array:
     won = _below(others, scores[happened]) / len(others)
     shares[happened] = (won - won.mean()) / len(own)
     shares[~happened] = (1 - _below(own, scores[~happened]) / len(own) - won.mean()) / len(others)
-    return shares
+    return float(won.mean()), shares
+
+
+def precision_with_shares(happened: Array, scores: Array) -> tuple[float, Array]:
+    """The same of the average precision: see `Ranking`.
+
+    Args:
+        happened: bool (N,), which pictures are of the kind: at least one.
+        scores: (N,) the higher, the surer.
+    """
+    order = np.argsort(scores, kind="stable")
+    ordered, kind = scores[order], happened[order].astype(np.float64)
+    first, last = (np.searchsorted(ordered, ordered, side=side) for side in ("left", "right"))
+    whole = kind.sum()
+    found, taken = whole - np.append(0.0, np.cumsum(kind))[first], len(scores) - first
+    average = float((kind * found / taken).sum() / whole)
+    # A picture raises the precision at its own place and below; one of another kind lowers it.
+    gain, loss = (np.append(0.0, np.cumsum(kind * part))[last] for part in (1 / taken, found / taken**2))
+    shares = np.empty(len(scores))
+    shares[order] = (kind * (found / taken - average + gain) - loss) / whole
+    return average, shares
 
 
 def _below(ordered: Array, scores: Array) -> Array:

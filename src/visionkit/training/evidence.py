@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
+import torch
 from pydantic import BaseModel, ConfigDict
 
 from ..images import Picture, Source, describe
-from .calibration import of_several
+from .calibration import of_several, pieces
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
     from .data import Labelled
@@ -41,7 +41,9 @@ class Mistake(BaseModel):
     Attributes:
         source: the picture, as a string.
         label: what it is; the names with commas between, where there are several.
-        answer: what the model said; for several labels, the one that it was most wrong about.
+        answer: what the model said; for several labels, the one that it was most wrong about, with "not " before it
+            where `missed`.
+        missed: of several labels: the picture has it, and the model did not see it.
         probability: of the answer, in the calibrated model.
     """
 
@@ -50,6 +52,7 @@ class Mistake(BaseModel):
     source: str
     label: str
     answer: str
+    missed: bool = False
     probability: float
 
 
@@ -111,26 +114,24 @@ def worst_mistakes(
     """
     if len(check) != len(logits) or not len(check):
         return (), ()
-    scaled = logits.double() / temperature
-    if of_several(targets):
-        probabilities = scaled.sigmoid()
-        wrongness = (probabilities - targets).abs()
-        surest, answers = wrongness.max(1)
-        wrong = surest > 0.5
-    else:
-        probabilities = scaled.softmax(1)
-        surest, answers = probabilities.max(1)
-        wrong = answers != targets
+    several = of_several(targets)
+    found = []
+    for rows, part in pieces(logits):
+        said = (part / temperature).sigmoid() if several else (part / temperature).softmax(1)
+        found.append(((said - targets[rows]).abs() if several else said).max(1))
+    surest, answers = (torch.cat(side) for side in zip(*found, strict=True))
+    wrong = surest > 0.5 if several else answers != targets
     places = _surest(wrong, surest)
     mistakes = []
     for i in places:
         answer = int(answers[i])
-        missed = of_several(targets) and bool(targets[i, answer])
+        missed = several and bool(targets[i, answer])
         mistakes.append(
             Mistake(
                 source=describe(check.sources[i]),
                 label=", ".join(_names(check.labels[i])) or "none",
                 answer=f"not {classes[answer]}" if missed else classes[answer],
+                missed=missed,
                 probability=float(surest[i]),
             )
         )

@@ -225,7 +225,7 @@ def _worst(run: Reported, evidence: Evidence | None) -> str:
     for mistake, source in zip(run.worst, sources, strict=True):
         picture = _picture(source, mistake.source)
         shown = "" if picture is None else html.image(picture_uri(picture, _LARGE), f"picture of {mistake.label}")
-        if picture is not None and explain is not None and not mistake.answer.startswith("not "):
+        if picture is not None and explain is not None and not mistake.missed:
             shown += _heat(explain, picture, mistake)
         said = (
             f"<b>{html.text(mistake.answer)}</b>, {mistake.probability:.1%} sure; it is "
