@@ -60,6 +60,37 @@ def test_the_same_bytes_on_both_sides_and_with_two_labels(tmp_path, caplog):
     )
 
 
+def test_pictures_are_counted_not_pairs(caplog):
+    """Arrays share a name, but are told apart; what is there three times among those learnt from is one picture."""
+    one, other = np.zeros((9, 8, 3), np.uint8), np.ones((9, 8, 3), np.uint8)
+    learn = labelled([(one, "a"), (one.copy(), "a"), (one.copy(), "a"), (other, "b"), (other.copy(), "a")])
+    check = labelled([(one.copy(), "a"), (one.copy(), "a"), (b"x", "b"), (other.copy(), "c")])
+    learn, check = audited(learn, check)
+    assert [d.ends for d in learn.report.duplicates] == [
+        (("train", 0), ("val", 0)),
+        (("train", 0), ("val", 1)),
+        (("train", 3), ("train", 4)),
+        (("train", 3), ("val", 3)),
+    ]
+    told = " ".join(learn.report.warnings)
+    assert "3 pictures are set aside also among those learnt from (the same bytes)" in told
+    assert "a picture is there with two labels" in told
+    cells = np.random.default_rng(0).integers(0, 256, (9, 8, 9), dtype=np.uint8)
+    near = near_duplicates(learn, check, cells[[0, 0, 0, 1, 1]], cells[[0, 0, 0, 1]])
+    assert len(near) == 11
+    full = completed(learn.report, (), near)
+    assert len([d for d in full.duplicates if not d.same_bytes]) == 3
+    assert any("a picture is set aside also among those learnt from (nearly the same" in w for w in full.warnings)
+
+
+def test_places_are_those_of_the_data_that_was_given():
+    data = labelled([(bytes([i]), "ab"[i % 2]) for i in range(12)])
+    learn, check = split(data, 0.5, 0)
+    again = learn.without({0, 3}).choose([2, 1])
+    assert [data.sources[again.place_of(i)] for i in range(2)] == list(again.sources)
+    assert [data.sources[check.place_of(i)] for i in range(6)] == list(check.sources)
+
+
 def test_sources_that_are_compared(tmp_path):
     (tmp_path / "f").write_bytes(b"abc")
     array = np.zeros((3, 4), np.uint8)

@@ -102,8 +102,8 @@ def test_several_labels_in_a_csv(tmp_path):
 
 
 def test_a_label_that_begins_with_a_bracket_is_a_name(tmp_path):
-    (tmp_path / "d.csv").write_text("image,label\na.png,[x]\nb.png,y\n")
-    assert read_data(tmp_path / "d.csv").labels == ("[x]", "y")
+    (tmp_path / "d.csv").write_text("image,label\na.png,[x]\nb.png,y\nc.png,[1]\n")
+    assert read_data(tmp_path / "d.csv").labels == ("[x]", "y", "[1]")
 
 
 def test_jsonl(tmp_path):
@@ -165,6 +165,26 @@ def test_a_torch_data_set(targets, kind):
     assert describe(data.sources[1]) == "<item 1 of the data set>"
     batch = next(vk.Batches(data.sources, vk.Preprocess(size_wh=(4, 4)), device="cpu"))
     assert len(batch) == 4
+
+
+@pytest.mark.parametrize("joint", [False, True])
+def test_labels_are_those_that_a_torch_data_set_gives(joint):
+    """What changes its targets on the way, of whatever kind, is asked itself."""
+
+    class Changed(torchvision.datasets.VisionDataset):
+        targets = (0, 1, 2, 1)
+
+        def __len__(self):
+            return 4
+
+        def __getitem__(self, index):
+            picture, target = np.full((5, 6, 3), index, np.uint8), self.targets[index]
+            return self.transforms(picture, target) if self.transforms else (picture, target)
+
+    name = ("even", "odd", "even").__getitem__
+    both = {"transforms": lambda picture, target: (picture, name(target))}
+    data = read_data(Changed("nowhere", **(both if joint else {"target_transform": name})))
+    assert data.labels == ("even", "odd", "even", "odd")
 
 
 def test_torchvision_image_folder(tmp_path):
@@ -232,6 +252,22 @@ def test_split_of_several_labels_has_the_rare_ones_on_both_sides():
         assert split(data, 0.25, seed)[1] == check
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_split_of_several_labels_leaves_none_out(seed):
+    """Pairs of pictures that share a label which is not the rarest of either: both may be set aside at first."""
+    pairs = []
+    for group in range(8):
+        pairs += [(bytes([group, i]), [f"rare {group} {i}", f"shared {group}"]) for i in (0, 1)]
+        pairs += [(bytes([group, i + 2]), [f"rare {group} {i}"]) for i in (0, 1)]
+    data = read_data(pairs)
+    learn, check = split(data, 0.5, seed)
+    assert learn.classes == data.classes
+    assert check.classes == data.classes
+    assert sorted([*learn.sources, *check.sources]) == sorted(data.sources)
+    twins = read_data([(bytes([i]), ["a", "b", f"with {i // 2}"]) for i in range(4)])
+    assert split(twins, 0.5, seed)[0].classes == twins.classes
+
+
 @pytest.mark.parametrize("label", [" cat", "<script>alert(1)</script>", "猫\u202e", 'a"b\nc', "$x$"])
 def test_odd_names_stay_as_they_are(label):
     assert read_data([(png(0), label), (png(1), "cat")]).classes == tuple(sorted((label, "cat")))
@@ -258,6 +294,8 @@ def test_odd_file_names(tmp_path):
         ),
         ([(b"x", ["a", "a"])], InputError, "label 'a' is given twice"),
         ([(b"x", ["a", 3])], InputError, r"the label of data\[0\] is 3: labels are names"),
+        ([(b"x", {"a", 3})], InputError, r"the label of data\[0\] is 3: labels are names"),
+        ([(b"x", frozenset("ab")), (b"y", "b")], InputError, r"data\[1\] is 'b': either every picture has a list"),
         ([(b"x", "  ")], InputError, r"the label of data\[0\] is '  '"),
         ([("a.png", "b", "c")], InputError, r"data\[0\] is no pair of an image and its label"),
         ([(3, "b")], InputError, r"data\[0\] is no pair of an image and its label"),
@@ -284,15 +322,23 @@ def test_bad_data(data, error, message):
         ),
         ("d.csv", b"", "has no column 'image'.* it has none"),
         ("d.csv", b'image,label\n"a,b\n', "is no CSV table"),
-        ("d.csv", b"image,label\n,b\n", "row 1 of .*d.csv has no image: ''"),
-        ("d.csv", b"image,label\na,\n", "the label of row 1 of .*d.csv is '': labels are names"),
-        ("d.csv", b"image,label\na\n", "the label of row 1 of .*d.csv is None"),
-        ("d.csv", b"image,label,split\na,b,holdout\n", "the split of row 1 of .*d.csv is 'holdout'"),
+        ("d.csv", b"image,label\n,b\n", "line 2 of .*d.csv has no image: ''"),
+        ("d.csv", b"image,label\na,\n", "the label of line 2 of .*d.csv is '': labels are names"),
+        ("d.csv", b"image,label\na\n", "the label of line 2 of .*d.csv is None"),
+        ("d.csv", b"image,label,split\na,b,holdout\n", "the split of line 2 of .*d.csv is 'holdout'"),
         ("d.csv", b"image,label\n\xff\xfe,b\n", "is not in UTF-8"),
+        ("d.csv", b'\n\nimage,label\n\n"a\nb",x\n\n\nc,\n', "the label of line 9 of .*d.csv is ''"),
+        (
+            "d.csv",
+            b'image,label\na,"[""x""]"\nb,y\n',
+            r"the label of line 3 of .*d.csv is 'y': either every picture has a list of labels, or none",
+        ),
+        ("d.csv", b"image,label\na,x\nb,[]\n", r"the label of line 3 of .*d.csv is \[\]: either every picture"),
+        ("d.jsonl", b'\n\n{"image": "a", "label": ""}', "the label of line 3 of .*d.jsonl is ''"),
         ("d.jsonl", b"{", "line 1 of .*d.jsonl is no JSON"),
         ("d.jsonl", b"[]", "line 1 of .*d.jsonl is no JSON object"),
         ("d.jsonl", b'{"image": "a"}', "line 1 of .*d.jsonl has no column 'label'"),
-        ("d.jsonl", b'{"image": "a", "label": 3}', "the label of row 1 of .*d.jsonl is 3: labels are names"),
+        ("d.jsonl", b'{"image": "a", "label": 3}', "the label of line 1 of .*d.jsonl is 3: labels are names"),
         ("d.parquet", b"PAR1", "is no Parquet file, or a damaged one"),
     ],
 )
@@ -304,7 +350,7 @@ def test_bad_tables(tmp_path, name, content, message):
 
 def test_a_table_name_with_braces(tmp_path):
     (tmp_path / "{0}{x}.csv").write_text("image,label\na,\n")
-    with pytest.raises(InputError, match=r"row 1 of .*\{0\}\{x\}.csv is ''"):
+    with pytest.raises(InputError, match=r"line 2 of .*\{0\}\{x\}.csv is ''"):
         read_data(tmp_path / "{0}{x}.csv")
 
 

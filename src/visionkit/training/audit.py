@@ -6,7 +6,6 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -15,12 +14,9 @@ from ..errors import Failure
 from ..images import describe
 from ..log import log
 from ..pipeline.sketch import near_pairs
-from .data_report import DataReport, Duplicate
+from .data_report import MOST_LISTED, DataReport, Duplicate
 from .labelled import Labelled
 from .same_bytes import equal_sources
-
-MOST_LISTED: Final = 1000
-"""Duplicates that a report lists."""
 
 
 def audited(learn: Labelled, check: Labelled) -> tuple[Labelled, Labelled]:
@@ -44,9 +40,12 @@ def audited(learn: Labelled, check: Labelled) -> tuple[Labelled, Labelled]:
 
 
 def completed(report: DataReport, failures: Sequence[Failure], twins: Sequence[Duplicate]) -> DataReport:
-    """The report with what decoding has shown; what is new in it goes to the log."""
-    known = {duplicate.sources for duplicate in report.duplicates}
-    new = tuple(twin for twin in twins if twin.sources not in known)
+    """The report with what decoding has shown; what is new in it goes to the log.
+
+    Of a picture set aside whose very bytes are learnt from, nothing is gained by those that are nearly the same.
+    """
+    known = {duplicate.ends[1] for duplicate in report.duplicates}
+    new = tuple(twin for twin in twins if twin.ends[1] not in known)
     duplicates = (*report.duplicates, *new)[:MOST_LISTED]
     full = report.model_copy(update={"duplicates": duplicates, "unreadable": (*report.unreadable, *failures)})
     _warn([warning for warning in full.warnings if warning not in report.warnings])
@@ -111,6 +110,7 @@ def _duplicate(one: tuple[Labelled, int, str], other: tuple[Labelled, int, str],
     return Duplicate(
         sources=(describe(first.sources[i]), describe(second.sources[j])),
         parts=(part, other_part),
+        positions=(first.place_of(i), second.place_of(j)),
         labels=(first.names_of(i), second.names_of(j)),
         same_bytes=same_bytes,
     )

@@ -11,6 +11,9 @@ from ..errors import Failure
 from ..results import html
 from ..results.values import FailureField
 
+MOST_LISTED: Final = 1000
+"""Duplicates that a report lists."""
+
 UNEVEN: Final = 10.0
 """How many times as many pictures the largest class may have as the smallest, before it is said."""
 
@@ -21,6 +24,7 @@ class Duplicate(BaseModel):
     Attributes:
         sources: the two.
         parts: where each belongs: "train" or "val".
+        positions: where each stands in the data that was given, from 0; validation data of its own has its own.
         labels: the classes of each.
         same_bytes: equal to the byte; else nearly the same picture.
     """
@@ -29,8 +33,14 @@ class Duplicate(BaseModel):
 
     sources: tuple[str, str]
     parts: tuple[str, str]
+    positions: tuple[int, int]
     labels: tuple[tuple[str, ...], tuple[str, ...]]
     same_bytes: bool
+
+    @property
+    def ends(self) -> tuple[tuple[str, int], tuple[str, int]]:
+        """The two by part and position, which sources of one name share."""
+        return (self.parts[0], self.positions[0]), (self.parts[1], self.positions[1])
 
 
 class DataReport(BaseModel):
@@ -107,16 +117,18 @@ class DataReport(BaseModel):
 
 
 def _about_duplicates(found: Sequence[Duplicate], how: str) -> Iterable[str]:
+    more = len(found) >= MOST_LISTED  # and then perhaps not all
     across = [d for d in found if d.parts[0] != d.parts[1]]
     if across:
         yield (
-            f"{_pictures(len(across))} set aside also among those learnt from ({how}): figures will be too good; "
-            f"the first: {' = '.join(across[0].sources)}"
+            f"{_pictures(len({d.ends[1] for d in across}), more)} set aside also among those learnt from ({how}): "
+            f"figures will be too good; the first: {' = '.join(across[0].sources)}"
         )
     torn = [d for d in found if d.labels[0] != d.labels[1]]
     if torn:
         names = " and ".join(" + ".join(map(repr, names)) for names in torn[0].labels)
-        yield f"{_pictures(len(torn))} there with two labels ({how}); the first, {torn[0].sources[0]}, as {names}"
+        count = len({d.ends[0] for d in torn})
+        yield f"{_pictures(count, more)} there with two labels ({how}); the first, {torn[0].sources[0]}, as {names}"
 
 
 def _about_unreadable(failures: Sequence[Failure]) -> Iterable[str]:
@@ -124,8 +136,9 @@ def _about_unreadable(failures: Sequence[Failure]) -> Iterable[str]:
         yield f"{len(failures)} pictures could not be loaded, and are left out; the first: {failures[0].error}"
 
 
-def _pictures(count: int) -> str:
-    return "a picture is" if count == 1 else f"{count} pictures are"
+def _pictures(count: int, more: bool) -> str:
+    least = "at least " if more else ""
+    return f"{least}a picture is" if count == 1 else f"{least}{count} pictures are"
 
 
 def _some(names: Sequence[str]) -> str:

@@ -60,8 +60,8 @@ def is_hugging_face_dataset(data: object) -> bool:
 def from_torch(data: Any) -> Labelled:
     """A map-style data set that gives (image, label): a name, or a position in its `classes`.
 
-    Labels are taken from `targets` where it has as many as items, as torchvision's have them; else every item is made
-    once to ask it. Items are made again when they are trained on, by one thread at a time.
+    Labels are taken from `targets` where it has as many as items, as torchvision's have them, and changes them no more;
+    else every item is made once to ask it. Items are made again when they are trained on, by one thread at a time.
 
     Raises:
         InputError: it has no length, gives no such pairs, or numbers without `classes`.
@@ -72,7 +72,7 @@ def from_torch(data: Any) -> Labelled:
     classes = getattr(data, "classes", None)
     names = None if classes is None else [str(name) for name in classes]
     count = len(data)
-    targets = getattr(data, "targets", None)
+    targets = None if _changes_targets(data) else getattr(data, "targets", None)
     known = targets if targets is not None and hasattr(targets, "__len__") and len(targets) == count else None
 
     def rows() -> Iterator[Row]:
@@ -113,6 +113,13 @@ def from_hugging_face(data: Any) -> Labelled:
             yield item, _named(value, names, f"item {index} of the data set"), None
 
     return from_rows(rows(), "item {} of the data set".format)
+
+
+def _changes_targets(data: Any) -> bool:
+    """Whether items have other labels than `targets`: by a `target_transform`, or by `transforms` over both."""
+    joint = getattr(data, "transforms", None)
+    plain = joint is None or type(joint).__name__ == "StandardTransform"  # torchvision's own, made of the two
+    return not plain or getattr(data, "target_transform", None) is not None
 
 
 def _named(label: Any, names: Sequence[str] | None, what: str) -> Any:

@@ -45,6 +45,7 @@ class Labelled:
         labels: (N,) the class of each; or of each the tuple of its classes, where a picture may have several.
         parts: (N,) "train", "val" or "test", where the data says so itself; else empty.
         empty: classes of which there is no picture: folders without any.
+        places: (N,) where each stood in the data as it was given, from 0; empty: where it stands now.
         report: what was found out about the data.
         on_error: "raise": a picture that cannot be loaded ends the training; "return": it is left out, and listed.
     """
@@ -53,6 +54,7 @@ class Labelled:
     labels: tuple[Label, ...]
     parts: tuple[str, ...] = ()
     empty: tuple[str, ...] = ()
+    places: tuple[int, ...] = ()
     report: DataReport | None = None
     on_error: OnError = "return"
 
@@ -68,6 +70,10 @@ class Labelled:
     def classes(self) -> tuple[str, ...]:
         """The different labels, sorted."""
         return check_labels(sorted({name for names in self.names() for name in names}))
+
+    def place_of(self, index: int) -> int:
+        """Where the picture at a position stood in the data as it was given."""
+        return self.places[index] if self.places else index
 
     def names_of(self, index: int) -> tuple[str, ...]:
         """The classes of the picture at a position."""
@@ -86,6 +92,7 @@ class Labelled:
             sources=tuple(self.sources[i] for i in chosen),
             labels=tuple(self.labels[i] for i in chosen),
             parts=tuple(self.parts[i] for i in chosen) if self.parts else (),
+            places=tuple(self.place_of(i) for i in chosen),
         )
 
     def part(self, name: str) -> Self:
@@ -160,8 +167,8 @@ def from_rows(rows: Iterable[Row], place_of: Callable[[int], str]) -> Labelled:
 
 def _names(label: object, what: str) -> Label:
     if isinstance(label, (list, tuple, set, frozenset)):
-        names = sorted(label) if isinstance(label, (set, frozenset)) else label
-        return check_labels([_name(name, what) for name in names]) if names else ()
+        names = [_name(name, what) for name in label]
+        return check_labels(sorted(names) if isinstance(label, (set, frozenset)) else names) if names else ()
     return _name(label, what)
 
 

@@ -15,7 +15,8 @@ def split(data: Labelled, fraction: float, seed: int) -> tuple[Labelled, Labelle
     """What to learn from, and what to measure on.
 
     Where the data has parts of its own, these: "train", and "val", or "test" where there is no "val". Else a fraction
-    of every class alike, the same for the same seed. A class that one of the two lacks keeps its name and place.
+    of every class alike, the same for the same seed; where a picture may have several, every class is among those to
+    learn from, and among the others where it can be. A class that one of the two lacks keeps its name and place.
 
     Raises:
         InputError: a fraction that is not between 0 and 1.
@@ -79,7 +80,7 @@ def _stratified(data: Labelled, fraction: float, seed: int) -> tuple[list[int], 
 def _stratified_by_rarest(
     data: Labelled, counts: Counter[str], fraction: float, seed: int
 ) -> tuple[list[int], list[int]]:
-    """Splits the pictures that share their rarest label, so that each label is on both sides."""
+    """Splits the pictures that share their rarest label; then mends what has put a label on one side alone."""
     groups: dict[str | None, list[int]] = defaultdict(list)
     for index, names in enumerate(data.names()):
         groups[min(names, key=lambda name: (counts[name], name), default=None)].append(index)
@@ -92,6 +93,35 @@ def _stratified_by_rarest(
         aside = min(max(1, round(fraction * len(members))), len(members) - 1)
         check.extend(members[:aside])
         learn.extend(members[aside:])
+    _move_missing(data, learn, check)
+    _move_missing(data, check, learn)  # which must have them all
+    _move_missing(data, learn, check, spare=True)
     if not check:
         raise TrainingError(f"{len(data)} pictures are too few to set {fraction:.0%} aside")
     return learn, check
+
+
+def _move_missing(data: Labelled, giving: list[int], taking: list[int], *, spare: bool = False) -> None:
+    """Moves pictures from one side to the other, in place, until that has every label.
+
+    Of those with a missing label, the one whose labels the giving side has most often; under `spare` none whose labels
+    the giving side would then lack.
+    """
+    left = Counter(name for i in giving for name in data.names_of(i))
+    there = Counter(name for i in taking for name in data.names_of(i))
+    missing = sorted(left.keys() - there.keys(), key=lambda name: (left[name], name))
+    pictures: dict[str, list[int]] = {name: [] for name in missing}
+    for i in giving:
+        for name in pictures.keys() & data.names_of(i):
+            pictures[name].append(i)
+    moved: set[int] = set()
+    for label in missing:
+        able = {i: min(left[name] for name in data.names_of(i)) for i in pictures[label]}
+        best = max(able, key=lambda i: (able[i], -i))
+        if there[label] or (spare and able[best] < 2):
+            continue
+        moved.add(best)
+        left.subtract(data.names_of(best))
+        there.update(data.names_of(best))
+    giving[:] = [i for i in giving if i not in moved]
+    taking.extend(sorted(moved))
