@@ -41,8 +41,9 @@ def train(
     deviation come from the data; both are part of the model. The same seed, machine and threads give the same weights.
 
     With `out`, that folder holds a checkpoint and `history.jsonl` while it runs, and the model when it has ended. What
-    ended it early, be it Ctrl-C, an error or the power, costs at most a minute or an epoch, whichever is shorter: the
-    same call with `resume=True` goes on, to the same weights.
+    ended it early, be it an error or the power, costs at most a minute or an epoch, whichever is shorter: the same call
+    with `resume=True` goes on, to the same weights. Ctrl-C costs the step in which it comes alone, unless this one is
+    writing the weights just then; a second one ends at once.
 
     Args:
         data: a folder with a folder of pictures for each class, maybe within `train`, `val` and `test`; a CSV, JSONL or

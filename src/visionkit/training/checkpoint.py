@@ -20,6 +20,15 @@ from .loop import Learner
 FORMAT_VERSION: Final = 1
 _TENSORS_FILE: Final = "state.safetensors"
 _MAX_JSON_BYTES: Final = 64 * 2**20
+_KINDS: Final[dict[str, type]] = {
+    "epoch": int,
+    "step": int,
+    "tensors_sha256": str,
+    "begun_with": dict,
+    "batch_size": int,
+    "history": list,
+}
+"""What a checkpoint tells; the last three are the keeper's."""
 
 
 def write_checkpoint(folder: Path, learner: Learner, told: dict[str, Any]) -> None:
@@ -50,10 +59,10 @@ def read_checkpoint(folder: Path) -> dict[str, Any] | None:
     """What was told with a training's checkpoint; None where there is none.
 
     Raises:
-        TrainingError: it is damaged, or of a later format.
+        TrainingError: it is damaged, lacks something, or is of a later format.
     """
     place = folder / CHECKPOINT_FOLDER
-    atomic.recover(place)
+    atomic.recover(place, held=True)
     if not place.is_dir():
         return None
     try:
@@ -62,6 +71,12 @@ def read_checkpoint(folder: Path) -> dict[str, Any] | None:
         raise TrainingError(f"the checkpoint {place} cannot be read: {err}") from err
     if not isinstance(state, dict) or state.get("format_version") != FORMAT_VERSION:
         raise TrainingError(f"the checkpoint {place} is of another version of visionkit")
+    bad = [key for key, kind in _KINDS.items() if not isinstance(state.get(key), kind)]
+    if bad:
+        raise TrainingError(
+            f"the checkpoint {place} cannot be read: {CHECKPOINT_FILE} lacks {bad[0]!r}, or has it as something else; "
+            f"delete it to begin anew"
+        )
     return state
 
 
@@ -72,26 +87,41 @@ def restore(folder: Path, state: dict[str, Any], learner: Learner) -> None:
         TrainingError: the file is not the one that was written, or is of another network.
     """
     place = folder / CHECKPOINT_FOLDER
+    tensors = _read_tensors(place, state)
+    _check_network(place, tensors, _tensors_of(learner))
+    learner.module.load_state_dict(_under(tensors, "module."))
+    if learner.average is not None:
+        learner.average.load_state_dict(_under(tensors, "average."))
     try:
-        data = read_file(place, _TENSORS_FILE, (place / _TENSORS_FILE).stat().st_size)
-        if hashlib.sha256(data).hexdigest() != state["tensors_sha256"]:
-            raise TrainingError(f"{place / _TENSORS_FILE} is not the file that was written")
-        tensors = load_tensors(data, place / _TENSORS_FILE)
-        learner.module.load_state_dict(_under(tensors, "module."))
-        if learner.average is not None:
-            learner.average.load_state_dict(_under(tensors, "average."))
         _restore_optimizer(learner.optimizer, _under(tensors, "optimizer."))
-        learner.best = _under(tensors, "best.") or None
-        learner.loss_sum.copy_(tensors["loss_sum"])
-        learner.epoch, learner.step = state["epoch"], state["step"]
-    except (
-        ModelLoadError,
-        OSError,
-        RuntimeError,
-        LookupError,
-        ValueError,
-    ) as err:  # torch says RuntimeError of other names
-        raise TrainingError(f"the checkpoint {place} is of another network: {err}") from err
+    except (LookupError, ValueError) as err:
+        raise TrainingError(f"the checkpoint {place} is of another network: its optimizer has other weights") from err
+    learner.best = _under(tensors, "best.") or None
+    learner.loss_sum.copy_(tensors["loss_sum"])
+    learner.epoch, learner.step = state["epoch"], state["step"]
+
+
+def _check_network(place: Path, found: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
+    """Compares names and shapes of all but what the optimizer and the best epoch add in the course of the training."""
+    later = ("optimizer.", "best.")
+    sides = [{n: tuple(v.shape) for n, v in side.items() if not n.startswith(later)} for side in (found, wanted)]
+    unlike = sorted(name for name in sides[0] | sides[1] if sides[0].get(name) != sides[1].get(name))
+    if unlike:
+        then, now = (side.get(unlike[0], "missing") for side in sides)
+        raise TrainingError(f"the checkpoint {place} is of another network: {unlike[0]} is {then} there, {now} here")
+
+
+def _read_tensors(place: Path, state: dict[str, Any]) -> dict[str, Tensor]:
+    file = place / _TENSORS_FILE
+    try:
+        data = read_file(place, _TENSORS_FILE, file.stat().st_size)
+        if hashlib.sha256(data).hexdigest() != state["tensors_sha256"]:
+            raise TrainingError(f"{file} is not the file that was written")
+        return load_tensors(data, file)
+    except ModelLoadError as err:
+        raise TrainingError(f"the checkpoint {place} cannot be read: {err}") from err
+    except OSError as err:
+        raise TrainingError(f"the checkpoint {place} cannot be read: {file}: {err.strerror or err}") from err
 
 
 def _tensors_of(learner: Learner) -> dict[str, Tensor]:

@@ -97,23 +97,40 @@ def fit(
     batch_size = keeper.batch_size if keeper and keeper.batch_size else batch_size_for(learner, lesson, settings)
     if keeper:
         keeper.begin(learner, history, batch_size)
-    with bar(settings.epochs * count, progress, unit="image") as shown:
-        shown.n = shown.initial = min(learner.epoch * count + learner.step * batch_size, settings.epochs * count)
+    with (
+        bar(settings.epochs * count, progress, unit="image") as shown,
+        _kept_to_the_last_step(keeper, learner, history),
+    ):
+        done = learner.epoch * count + learner.step * batch_size * settings.recipe.accumulate
+        shown.n = shown.initial = min(done, settings.epochs * count)
         watch = Watch(learner, settings, count)
         for step in () if is_over(history, settings) else train_steps(learner, lesson, settings, batch_size):
             watch.see(step)
             shown.update(step.pictures)
-            if step.last:
+            epoch_over = step.last and len(history) < step.epoch
+            if epoch_over:
                 logits = predict(learner.average or module, check.inputs, prepare)
-                history.append(watch.record(step.epoch, logits, check.targets))
-                shown.set_postfix(loss=f"{history[-1].loss:.3f}", accuracy=f"{history[-1].accuracy:.1%}", refresh=False)
-                if settings.recipe.early_stopping and best_epoch(history) == step.epoch:
+                record = watch.record(step.epoch, logits, check.targets)
+                if settings.recipe.early_stopping and best_epoch([*history, record]) == step.epoch:
                     learner.best = state_of(learner.average or module)
+                history.append(record)
+                shown.set_postfix(loss=f"{record.loss:.3f}", accuracy=f"{record.accuracy:.1%}", refresh=False)
             if keeper:
-                keeper.see(learner, history, epoch_over=step.last)
+                keeper.see(learner, history, epoch_over=epoch_over)
             if is_over(history, settings):
                 break
     return _finished(learner, history, check, prepare, classes)
+
+
+@contextmanager
+def _kept_to_the_last_step(keeper: Keeper | None, learner: Learner, history: Sequence[EpochRecord]) -> Iterator[None]:
+    """On Ctrl-C one more checkpoint, of the last step that was whole."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if keeper:
+            keeper.keep_last_step(learner, history)
+        raise
 
 
 def state_of(module: nn.Module) -> dict[str, Tensor]:

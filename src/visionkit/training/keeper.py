@@ -12,12 +12,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from pydantic import ValidationError
 from torch import Tensor
 
 from .. import atomic as files
 from ..errors import TrainingError
+from ..log import log
 from ..models.folder import HISTORY_FILE, SETTINGS_FILE
-from .board import open_board
+from .board import Board, open_board
 from .checkpoint import read_checkpoint, restore, write_checkpoint
 from .run import EpochRecord
 
@@ -53,23 +55,28 @@ class Keeper:
         self._history = None if (folder / SETTINGS_FILE).exists() else folder / HISTORY_FILE
         self._kept = ""
         self._last = time.monotonic()
-        self._board: Callable[[EpochRecord], None] | None = None
+        self._board: Board | None = None
 
     def restore(self, learner: Learner) -> list[EpochRecord]:
-        """Puts the learner to where the checkpoint was written, if one is to go on from; returns its history."""
+        """Puts the learner to where the checkpoint was written, if one is to go on from; returns its history.
+
+        Raises:
+            TrainingError: it is damaged, or of another network.
+        """
         if self._state is None:
             return []
         restore(self._folder, self._state, learner)
-        return [EpochRecord(**record) for record in self._state["history"]]
+        try:
+            return [EpochRecord.model_validate(record) for record in self._state["history"]]
+        except ValidationError as err:
+            raise TrainingError(f"the checkpoint in {self._folder} cannot be read: its history is damaged") from err
 
     def begin(self, learner: Learner, history: Sequence[EpochRecord], batch_size: int) -> None:
         """Before the first step: the first checkpoint, or what is told after the one to go on from is cut off."""
         self.batch_size = batch_size
+        learner.kept = True
         self._write(learner, history)
-        if self._history is not None:
-            text = "".join(f"{record.model_dump_json()}\n" for record in history)
-            with self._told("the history"):
-                files.write_file(self._history, text.encode())
+        self._write_history(history)
         self._board = open_board(self._folder)
 
     def see(self, learner: Learner, history: Sequence[EpochRecord], *, epoch_over: bool) -> None:
@@ -83,15 +90,39 @@ class Keeper:
                 with self._told("the history"):
                     _append(self._history, f"{history[-1].model_dump_json()}\n")
             if self._board is not None:
-                self._board(history[-1])
+                self._board.write(history[-1])
         if epoch_over or time.monotonic() - self._last >= KEEP_EVERY_SECONDS:
             self._write(learner, history)
+
+    def keep_last_step(self, learner: Learner, history: Sequence[EpochRecord]) -> None:
+        """When training is stopped: one more checkpoint, of the last step that was whole.
+
+        One that is stopped while a step writes the weights keeps the checkpoint before, as does a disk that refuses.
+        """
+        if learner.torn or self.batch_size is None:
+            return
+        learner.take_back()
+        try:
+            self._write(learner, history)
+            self._write_history(history)
+        except TrainingError as err:
+            log.warning("visionkit: %s", err)
+
+    def close(self) -> None:
+        """Ends what writes the curves."""
+        if self._board is not None:
+            self._board.close()
 
     def way_on(self) -> str:
         """What is kept, and how to go on from it."""
         return f"{self._kept} in {self._folder}: go on with resume=True" if self._kept else "there is no checkpoint yet"
 
     def _write(self, learner: Learner, history: Sequence[EpochRecord]) -> None:
+        if not all(bool(parameter.isfinite().all()) for parameter in learner.module.parameters()):
+            raise TrainingError(
+                f"weights are NaN or infinite after epoch {learner.epoch + 1}, step {learner.step}: try a lower "
+                f"learning rate; {self.way_on()}"
+            )
         told = {
             "begun_with": self._begun_with,
             "batch_size": self.batch_size,
@@ -101,6 +132,12 @@ class Keeper:
             write_checkpoint(self._folder, learner, told)
         self._kept = f"the checkpoint of epoch {learner.epoch + 1}, step {learner.step}, is kept"
         self._last = time.monotonic()
+
+    def _write_history(self, history: Sequence[EpochRecord]) -> None:
+        if self._history is not None:
+            text = "".join(f"{record.model_dump_json()}\n" for record in history)
+            with self._told("the history"):
+                files.write_file(self._history, text.encode())
 
     @contextmanager
     def _told(self, what: str) -> Iterator[None]:
@@ -148,6 +185,8 @@ def keeping(folder: Path | None, begun_with: Callable[[], dict[str, Any]], *, re
             if keeper.batch_size is not None and keeper.way_on() not in str(err):
                 raise TrainingError(f"{err}; {keeper.way_on()}") from err
             raise
+        finally:
+            keeper.close()
     finally:
         if lock is not None:
             os.close(lock)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 import torch
@@ -35,6 +35,8 @@ class Learner:
         epoch: epochs that are over.
         step: steps of the next that are over.
         loss_sum: of the pictures in these, float32.
+        kept: whether somebody keeps it, so that a step that is stopped midway must be taken back.
+        torn: whether a step has changed some of the weights and not yet all: such a learner must not be kept.
     """
 
     module: nn.Module
@@ -44,6 +46,26 @@ class Learner:
     best: dict[str, Tensor] | None = None
     epoch: int = 0
     step: int = 0
+    kept: bool = False
+    torn: bool = False
+    _before: list[tuple[Tensor, Tensor]] = field(default_factory=list, init=False, repr=False)
+
+    def begin_step(self) -> None:
+        """Remembers what the forward pass changes: statistics of batches, and the loss."""
+        if self.kept:
+            self._before = [(value, value.clone()) for value in (*self.module.buffers(), self.loss_sum)]
+
+    def end_step(self) -> None:
+        """The step was made: there is nothing to take back."""
+        self._before = []
+
+    @torch.no_grad()
+    def take_back(self) -> None:
+        """Puts a step that was stopped before it changed the weights back to its beginning."""
+        for value, before in self._before:
+            value.copy_(before)
+        self._before = []
+        self.optimizer.zero_grad()
 
 
 @dataclass(frozen=True)
@@ -87,7 +109,8 @@ def train_steps(learner: Learner, lesson: Lesson, settings: Settings, batch_size
     """Trains in place, from where the learner stands; yields after each step.
 
     Everything that is drawn comes from the seed and the number of the epoch or step, so that a training that was
-    stopped goes on as if it had not been.
+    stopped goes on as if it had not been. One that stands after the last step of an epoch begins with that step again,
+    without pictures: whoever watches may have missed it.
     """
     recipe, device = settings.recipe, lesson.inputs.device
     steps = len(parts(torch.arange(len(lesson.inputs)), batch_size * recipe.accumulate))
@@ -95,7 +118,10 @@ def train_steps(learner: Learner, lesson: Lesson, settings: Settings, batch_size
         learner.module.train()
         order = torch.randperm(len(lesson.inputs), generator=generator(settings.seed, "order", learner.epoch))
         batches = parts(order, batch_size * recipe.accumulate)[learner.step :]
+        if not batches:
+            yield Step(learner.epoch + 1, learner.step, 0, last=True)
         for index in batches:
+            learner.begin_step()
             number = learner.epoch * steps + learner.step
             rate = rate_at(recipe, number, settings.epochs * steps)
             set_rate(learner.optimizer, rate.factor, rate.momentum)
@@ -104,14 +130,19 @@ def train_steps(learner: Learner, lesson: Lesson, settings: Settings, batch_size
                 loss = loss_of(learner.module, lesson, part, draw, recipe.label_smoothing)
                 (loss * (len(part) / len(index))).backward()
                 learner.loss_sum += loss.detach() * len(part)
+            learner.torn = True
             learner.optimizer.step()
             learner.optimizer.zero_grad()
             if learner.average is not None and recipe.ema is not None:
                 follow(learner.average, learner.module, min(recipe.ema, (1 + number) / (10 + number)))
             learner.step += 1
+            learner.end_step()
+            learner.torn = False
             yield Step(learner.epoch + 1, learner.step, len(index), last=learner.step == steps)
+        learner.torn = True
         learner.epoch, learner.step = learner.epoch + 1, 0
         learner.loss_sum = torch.zeros_like(learner.loss_sum)
+        learner.torn = False
 
 
 def loss_of(

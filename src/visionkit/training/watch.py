@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from typing import Final
@@ -45,21 +46,24 @@ class Watch:
         """
         self._seen += step.pictures
         if (step.number % self._every == 0 or step.last) and not bool(torch.isfinite(self._learner.loss_sum)):
-            what = "NaN" if bool(torch.isnan(self._learner.loss_sum)) else "infinite"
-            raise TrainingError(
-                f"the loss is {what} in epoch {step.epoch}, by step {step.number}: try a learning rate below "
-                f"{self._settings.learning_rate}"
-            )
+            raise self._no_number(float(self._learner.loss_sum), f"in epoch {step.epoch}, by step {step.number}")
         if step.last:
             self._learned = time.monotonic()
 
     def record(self, epoch: int, logits: Tensor, targets: Tensor) -> EpochRecord:
-        """The record of an epoch, from the logits of the pictures set aside: call it after the last step."""
+        """The record of an epoch, from the logits of the pictures set aside: call it after the last step.
+
+        Raises:
+            TrainingError: their loss is NaN or infinite: the last step has spoilt the weights.
+        """
+        loss = validation_loss(logits, targets)
+        if not math.isfinite(loss):
+            raise self._no_number(loss, f"in epoch {epoch}, after its last step, on the pictures set aside")
         spent = max(self._learned - self._started, 1e-9)
         record = EpochRecord(
             epoch=epoch,
             loss=float(self._learner.loss_sum) / self._images,
-            validation_loss=validation_loss(logits, targets),
+            validation_loss=loss,
             accuracy=accuracy(logits, targets),
             seconds=time.monotonic() - self._started,
             images_per_second=self._seen / spent,
@@ -67,6 +71,10 @@ class Watch:
         self._started = time.monotonic()
         self._seen = 0
         return record
+
+    def _no_number(self, loss: float, where: str) -> TrainingError:
+        what = "NaN" if math.isnan(loss) else "infinite"
+        return TrainingError(f"the loss is {what} {where}: try a learning rate below {self._settings.learning_rate}")
 
 
 def validation_loss(logits: Tensor, targets: Tensor) -> float:
