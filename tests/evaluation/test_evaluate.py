@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import html
+import io
 import json
+import logging
 
 import numpy as np
 import pytest
@@ -176,6 +179,64 @@ def test_models_that_choose_among_labels(tiny):
         "a blue square",
         "a green square",
     )
+
+
+def test_models_choose_among_the_classes_of_all_the_data(tiny):
+    """Also those that the measured part lacks: to leave them out would make its questions easier."""
+    colors = [[(picture, f"a {label} square") for picture, label in pictures(9)][i::3] for i in range(3)]
+    board = evaluate(tiny, {"train": [*colors[0], *colors[1], *colors[2]], "test": colors[0]})
+    asked = ["a blue square", "a green square", "a red square"]
+    answers = vk.classify([picture for picture, _ in colors[0]], asked, model=tiny)
+    assert board.labels == tuple(asked)
+    assert board.rows[0].confusion[2] == tuple(sum(a.label == name for a in answers) for name in [*asked, ""])
+    assert sum(map(sum, board.rows[0].confusion)) == board.images == 3
+
+
+def test_pictures_that_a_model_learnt_from_are_told(tmp_path, caplog):
+    pairs = pictures(40, spread=70)
+    parts = {"train": pairs[:30], "val": pairs[30:]}
+    run = vk.train(parts, epochs=1, out=tmp_path / "run")
+    with caplog.at_level(logging.WARNING, "visionkit"):
+        board = evaluate([tmp_path / "run", run.model, model("other")], pairs)
+    assert [row.learnt for row in board.rows] == [0.75, 0.75, None]
+    told = f"{tmp_path / 'run'} learnt from 75.0% of these pictures: its figures are too good"
+    assert f"visionkit: {told}" in caplog.messages
+    assert told in str(board)
+    assert told in html.unescape(board._repr_html_())
+    assert json.loads(board.model_dump_json())["rows"][0]["learnt"] == 0.75
+    caplog.clear()
+    assert evaluate(run.model, parts).rows[0].learnt == 0.0  # the very part, though all the data is the same
+    assert not caplog.messages
+    assert "learnt from all of these pictures" in str(evaluate(run.model, pairs[:30]))
+
+
+def test_its_chart_shows_every_interval():
+    board = evaluate([model("one $x$"), model("<b>", order=(2, 0, 1))], pictures(30, spread=255))
+    figure = board.plot()
+    assert [axes.get_title() for axes in figure.axes] == ["accuracy", "macro F1", "AUROC", "ECE", "speed"]
+    [bars] = figure.axes[0].containers
+    [lines] = bars[2]
+    found = [board.rows[i].figures["accuracy"] for i in (0, 1)]
+    ends = [segment[:, 0] for segment in lines.get_segments()]
+    assert np.array(ends) == pytest.approx(np.array([(100 * i.low, 100 * i.high) for i in found]))
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == [r"one \$x\$", "<b>"]
+    figure.savefig(io.BytesIO())
+    page = board._repr_html_()
+    low, high = found[0].low, found[0].high
+    assert f"left:{100 * low:.1f}%;width:{100 * (high - low):.1f}%" in page
+    assert html.escape(str(found[0])) in page
+    assert "one alone: p50" in page
+    assert "<b>" not in page
+
+
+def test_a_matrix_of_over_a_thousand_classes_is_left_out():
+    names = [f"{i:04}" for i in range(1001)]
+    pairs = [(np.full((8, 8, 3), i % 256, np.uint8), name) for i, name in enumerate(names)][:3]
+    few = evaluate(FakeClassifier(names), pairs)
+    assert len(few.rows[0].confusion) == 3
+    many = evaluate(FakeClassifier(names), {"train": [(b"x", name) for name in names], "test": pairs})
+    assert many.rows[0].confusion == ()
+    assert len(many.labels) == 1001
 
 
 def test_a_hosted_model_names_a_label_and_ranks_nothing():

@@ -241,6 +241,8 @@ def test_out_is_refused_before_training(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match="out='.': there is something else"):
         vk.train(colours(), out=".")
+    with pytest.raises(InputError, match=r"out='a\\x00b' is no name of a folder"):
+        vk.train(colours(), out="a\0b")
     (tmp_path / "file").write_text("mine")
     with pytest.raises(InputError, match="nothing can be written there"):
         vk.train(colours(), out=tmp_path / "file" / "run")

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from ..errors import Failure
 from ..models.protocols import Describer
+from ..progress import bar
 from ..results import Classification
+from ..results.classification import ScoreKind
 from ..tasks.classify import classify
 
 if TYPE_CHECKING:
@@ -27,13 +30,19 @@ class Answers:
 
     Attributes:
         name: what the scoreboard calls the model.
-        outcomes: (N,) an answer, or a failure, for each picture.
+        labels: (L,) all that it chose from.
+        scores: float32 (N, L), of each picture each label's; zeros where there is no answer.
+        kind: of the scores, as in `Classification`.
+        failures: position → why a picture has no answer.
         images_per_second: in batches, from file to answer.
         alone_ms: what single pictures took; empty where none was asked about alone.
     """
 
     name: str
-    outcomes: tuple[Classification | Failure, ...]
+    labels: tuple[str, ...]
+    scores: npt.NDArray[np.float32]
+    kind: ScoreKind
+    failures: Mapping[int, Failure]
     images_per_second: float
     alone_ms: tuple[float, ...]
 
@@ -66,12 +75,34 @@ def ask_model(
     if not hosted:  # the first answer also makes the model's form: that is no part of its speed
         classify(pictures.sources[0], labels, progress=False, **options)
     started = time.perf_counter()
-    outcomes = classify(list(pictures.sources), labels, batch_size=batch_size, progress=progress, **options)
+    answered = classify(iter(pictures.sources), labels, batch_size=batch_size, progress=False, **options)
+    with bar(len(pictures), progress, unit="image") as shown:
+        names, kind, scores, failures = _gathered(answered, len(pictures), shown)
     seconds = time.perf_counter() - started
     alone: list[float] = []
-    good = [i for i, outcome in enumerate(outcomes) if not isinstance(outcome, Failure)]
+    good = [i for i in range(len(pictures)) if i not in failures]
     for i in () if hosted else good[:ALONE]:
         began = time.perf_counter()
         classify(pictures.sources[i], labels, progress=False, **options)
         alone.append(1000 * (time.perf_counter() - began))
-    return Answers(name, tuple(outcomes), len(outcomes) / seconds, tuple(alone))
+    return Answers(name, names, scores, kind, failures, len(pictures) / seconds, tuple(alone))
+
+
+def _gathered(
+    answered: Iterable[Classification | Failure], count: int, shown: Any
+) -> tuple[tuple[str, ...], ScoreKind, npt.NDArray[np.float32], dict[int, Failure]]:
+    """Labels, kind, scores and failures: a hundredth of what the answers themselves would take of a thousand labels."""
+    names: tuple[str, ...] = ()
+    kind: ScoreKind = "probability"
+    scores = np.zeros((count, 0), np.float32)
+    failures: dict[int, Failure] = {}
+    for i, outcome in enumerate(answered):
+        shown.update()
+        if isinstance(outcome, Failure):
+            failures[i] = outcome
+            continue
+        if not names:
+            names, kind = tuple(outcome.scores), outcome.score_kind
+            scores = np.zeros((count, len(names)), np.float32)
+        scores[i] = [outcome.scores.get(name, 0.0) for name in names]
+    return names, kind, scores, failures

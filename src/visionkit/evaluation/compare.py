@@ -8,6 +8,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Failure, InputError
+from ..log import log
 from ..models.labels import check_labels
 from ..models.protocols import Describer, ImageEmbedder, TextEmbedder
 from ..results import metrics
@@ -42,15 +43,18 @@ def evaluate(
     for all, and is listed in `.failures`.
 
     Labels are compared by name. A class of the data that a model does not know counts as answered wrongly, and so does
-    a label that the data lacks; the scoreboard says how many there are of both.
+    a label that the data lacks; the scoreboard says how many there are of both. It also says which part of the pictures
+    a model has learnt from, where the record of its training tells: a model that was saved with `out=` keeps digests of
+    them.
 
     Args:
         models: a name, a saved folder, or a model object; or a list of these.
         data: pictures with their labels, in any form that `train` takes; where it has parts, its part "test" is
             measured on, else "val".
-        labels: the names that image–text and hosted models choose from; by default the data's classes.
+        labels: the names that image–text and hosted models choose from; by default the classes of all the data, also
+            those that the measured part lacks.
         device: where to run; for models given by name.
-        speed: "default", "fast" or "exact"; for models given by name.
+        speed: "default", "fast", "fastest" or "exact", see `load_model`; for models given by name.
         batch_size: pictures in one step; None: 32.
         seed: of the resamples.
         progress: show a bar; None: when it takes over two seconds and someone is watching.
@@ -64,27 +68,32 @@ def evaluate(
     """
     from ..training.data import read_data
 
-    pictures = _measured(read_data(data))
+    whole = read_data(data)
+    pictures, classes = _measured(whole), whole.classes
     names = None if labels is None else check_labels(labels)
     loaded = [_load(model, device=device, speed=speed) for model in _several(models)]
     asked = []
     for model, name in zip(loaded, _distinct([model.name for model in loaded]), strict=True):
-        choose = (names or pictures.classes) if _chooses(model) else None
-        _check_labels(model, choose, pictures.classes)
+        choose = (names or classes) if _chooses(model) else None
+        _check_labels(model, choose, classes)
         asked.append(ask_model(model, name, pictures, labels=choose, batch_size=batch_size, progress=progress))
     failures = _failures(asked)
     kept = [i for i in range(len(pictures)) if i not in failures]
     if not kept:
         first = failures[min(failures)]
         raise InputError(f"there is no picture that every model can answer; the first: {first}")
-    judged = [judge(answers, pictures, kept, seed=seed) for answers in asked]
-    return Scoreboard(
-        rows=tuple(_row(answers, one) for answers, one in zip(asked, judged, strict=True)),
+    judged = [judge(answers, pictures, kept, classes, seed=seed) for answers in asked]
+    learnt = _learnt(loaded, pictures.choose(kept))
+    board = Scoreboard(
+        rows=tuple(_row(*one) for one in zip(asked, judged, learnt, strict=True)),
         differences=_differences(asked, judged, seed),
-        labels=pictures.classes,
+        labels=classes,
         images=len(kept),
         failures=tuple(failures[i] for i in sorted(failures)),
     )
+    for said in board.learnt_before():
+        log.warning("visionkit: %s", said)
+    return board
 
 
 def _several(models: object) -> list[object]:
@@ -133,19 +142,28 @@ def _failures(asked: Sequence[Answers]) -> dict[int, Failure]:
     """Position → the first model's failure there."""
     found: dict[int, Failure] = {}
     for answers in asked:
-        for i, outcome in enumerate(answers.outcomes):
-            if isinstance(outcome, Failure):
-                found.setdefault(i, outcome)
+        for i, failure in answers.failures.items():
+            found.setdefault(i, failure)
     return found
 
 
-def _row(answers: Answers, judged: Judged) -> ModelScore:
+def _learnt(models: Sequence[Any], pictures: Labelled) -> list[float | None]:
+    """The part of the pictures that each model learnt from; None where its record does not tell, or there is none."""
+    from ..training.origin import contents_of, learnt_share
+
+    records = [getattr(model, "training_record", None) for model in models]
+    contents = contents_of(pictures.sources) if any(records) else ()
+    return [learnt_share(record, contents) for record in records]
+
+
+def _row(answers: Answers, judged: Judged, learnt: float | None) -> ModelScore:
     return ModelScore(
         model=answers.name,
         figures=judged.figures,
         confusion=judged.confusion,
         missing=judged.missing,
         foreign=judged.foreign,
+        learnt=learnt,
         images_per_second=answers.images_per_second,
         latency_p50_ms=answers.latency_ms(50),
         latency_p95_ms=answers.latency_ms(95),

@@ -8,6 +8,9 @@ from typing import Any, Final
 _SHOWN: Final = 50
 """Labels in the card; all are in the settings."""
 
+_LONG: Final = "learnt"
+"""Of the record of a training: thousands of digests of pictures."""
+
 
 def model_card(settings: dict[str, Any], *, name: str, parameters: int) -> str:
     """Markdown; whatever came from outside stands as JSON in a block of code, in printable ASCII."""
@@ -26,7 +29,7 @@ def model_card(settings: dict[str, Any], *, name: str, parameters: int) -> str:
         lines += [f"## Labels{more}", "", *_fenced([json.dumps(label) for label in labels[:_SHOWN]])]
     training = settings.get("training")
     if isinstance(training, dict):
-        lines += ["## Training", "", *_block(training)]
+        lines += ["## Training", "", *_block({key: training[key] for key in training if key != _LONG})]
     lines += [
         "## Use",
         "",

@@ -85,7 +85,7 @@ def save_model(
         model: one with a module and an architecture: of `visionkit:`, `torchvision:`, `timm:`, `open_clip:`, one that
             was trained, or one of `wrap_model` (whose code the folder cannot hold: loading takes `module=`).
         folder: where to.
-        training: how it was trained, as JSON values, for the record.
+        training: how it was trained, as JSON values, for the record; by default the model's own, where it has one.
         extra_files: more text files, name → content.
 
     Returns:
@@ -141,6 +141,7 @@ def load_saved(
     model.module.load_state_dict(read_weights(weights, state, folder / WEIGHTS_FILE))
     model.name = str(folder)
     model.preprocess = preprocess
+    model.training_record = settings.get("training")
     classes = len(getattr(model, "labels", ()))
     if len(labels or ()) != classes:
         raise ModelLoadError(f"{folder}: there are {len(labels or ())} labels for a network of {classes} classes")
@@ -233,7 +234,7 @@ def _write_folder(model: Savable, folder: Path, training: dict[str, Any] | None,
         "preprocess": model.preprocess.to_dict(),
         "temperature": float(getattr(model, "temperature", 1.0)),
         "multi_label": bool(getattr(model, "multi_label", False)),
-        "training": training,
+        "training": training if training is not None else getattr(model, "training_record", None),
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
         "versions": {package: version(package) for package in ("torch", "numpy", "pillow")},
     }

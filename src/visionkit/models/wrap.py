@@ -34,7 +34,10 @@ class ModuleEmbedder:
         preprocess: how it wants its pictures.
         device: where it runs.
         speed: "default", "fast", "fastest" or "exact".
+        training_record: how it was trained, where that is known; it is saved with the model.
     """
+
+    training_record: dict[str, Any] | None = None
 
     def __init__(
         self,

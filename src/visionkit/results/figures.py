@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from typing import TYPE_CHECKING
+
+from ..images.sources import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Figure  # noqa: PLC0414 - others name the type without the package
+
+    from .intervals import Interval
 
 _MAX_NAMED = 20
 """Classes whose names still fit at the edge of a confusion matrix."""
@@ -37,6 +41,35 @@ def training_figure(
     for matrix in rest:
         _draw_confusion(matrix, confusion, labels)
     return figure
+
+
+def intervals_figure(
+    figures: Mapping[str, Sequence[tuple[str, Interval]]], speeds: Sequence[tuple[str, float]]
+) -> Figure:
+    """A panel for each figure with a line for each model, from low to high; and one of images per second."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(3.2 * (len(figures) + 1), 1.4 + 0.4 * len(speeds)), layout="constrained")
+    *panels, last = figure.subplots(1, len(figures) + 1, squeeze=False)[0]
+    for axes, (name, rows) in zip(panels, figures.items(), strict=True):
+        values = [100 * interval.value for _, interval in rows]
+        spread = [
+            [100 * (interval.value - interval.low) for _, interval in rows],
+            [100 * (interval.high - interval.value) for _, interval in rows],
+        ]
+        axes.errorbar(values, range(len(rows)), xerr=spread, fmt="o", capsize=3)
+        axes.set(title=name, xlabel="%")
+        _name_rows(axes, [model for model, _ in rows])
+    last.barh(range(len(speeds)), [speed for _, speed in speeds])
+    last.set(title="speed", xlabel="images/s")
+    _name_rows(last, [model for model, _ in speeds])
+    return figure
+
+
+def _name_rows(axes: Axes, names: Sequence[str]) -> None:
+    """The first above; names as they are, at most 30 characters."""
+    axes.set_yticks(range(len(names)), [printable(name)[-30:].replace("$", r"\$") for name in names])
+    axes.set_ylim(len(names) - 0.5, -0.5)
 
 
 def _draw_confusion(axes: Axes, confusion: Sequence[Sequence[int]], labels: Sequence[str]) -> None:

@@ -22,6 +22,8 @@ _CARD: Final = (
 _NAME: Final = 40  # characters of a file name below a small picture
 _ROW: Final = "display:flex;flex-wrap:wrap;gap:0 8px;align-items:center"
 _BAR: Final = "height:10px;border-radius:2px;background:#4c78a8"
+_RANGE: Final = "position:absolute;height:10px;border-radius:2px;background:#9ecae9"
+_MARK: Final = "position:absolute;width:2px;height:10px;margin-left:-1px;background:#24507f"
 _TRACK: Final = "flex:1 1 80px;height:10px;border-radius:2px;background:rgba(128,128,128,.2)"
 
 
@@ -88,6 +90,17 @@ def bars(rows: Iterable[tuple[str, float, str]]) -> str:
         f'<span style="{_TRACK}"><span style="display:block;width:{_percent(part)};{_BAR}"></span></span> '
         f'<span style="flex:0 0 56px;text-align:right">{text(shown)}</span></div>'
         for label, part, shown in rows
+    )
+
+
+def ranges(rows: Iterable[tuple[str, float, float, float, str]]) -> str:
+    """A mark on its range for each (label, value, low and high in 0–1, what to write behind it)."""
+    return "".join(
+        f'<div style="{_ROW}"><span style="flex:0 1 150px;min-width:80px">{text(label)}</span> '
+        f'<span style="{_TRACK};position:relative"><span style="{_RANGE};left:{_percent(low)};'
+        f'width:{_percent(high - low)}"></span><span style="{_MARK};left:{_percent(value)}"></span></span> '
+        f'<span style="flex:0 0 150px;text-align:right">{text(shown)}</span></div>'
+        for label, value, low, high, shown in rows
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from itertools import chain
-from typing import Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from pydantic import BaseModel, ConfigDict
 
@@ -12,6 +12,9 @@ from ..images.sources import printable
 from . import html
 from .intervals import Interval
 from .values import ColumnKind, FailureField
+
+if TYPE_CHECKING:
+    from .figures import Figure
 
 _FIGURES: Final = {
     "accuracy": "accuracy",
@@ -34,12 +37,15 @@ class ModelScore(BaseModel):
         model: its name; a second one of that name has a number behind it.
         figures: name → figure with its interval: see `results.metrics.figures`.
         confusion: (K, K + 1) counts: row the true class, column the answer; the last column has answers that are none
-            of the data's classes. Empty where a picture may have several labels.
+            of the data's classes. Empty where a picture may have several labels, and of over 1,000 classes.
         missing: classes of the data that the model does not know: their pictures count as answered wrongly.
         foreign: how many labels the model has that the data lacks: to answer one is wrong.
+        learnt: the part of the pictures that the model learnt from, 0–1, by the record of its training; an estimate
+            where it learnt from over 4,096. None: nothing is known.
         images_per_second: files to answers, in batches.
         latency_p50_ms, latency_p95_ms: of one picture alone, from file to answer: the median, and what 95% stay below;
             None for a hosted model, which is not asked again for it.
+        cost_per_1000: of a thousand pictures; None: not yet worked out, and of local models.
     """
 
     model_config = ConfigDict(frozen=True, protected_namespaces=())
@@ -49,9 +55,11 @@ class ModelScore(BaseModel):
     confusion: tuple[tuple[int, ...], ...] = ()
     missing: tuple[str, ...] = ()
     foreign: int = 0
+    learnt: float | None = None
     images_per_second: float
     latency_p50_ms: float | None = None
     latency_p95_ms: float | None = None
+    cost_per_1000: None = None
 
 
 class Difference(BaseModel):
@@ -90,7 +98,7 @@ class Scoreboard(BaseModel):
     Attributes:
         rows: the models.
         differences: of every pair.
-        labels: (K,) the data's classes.
+        labels: (K,) the classes of all the data, of which the pictures may be a part.
         images: pictures that all models answered, and all figures are of.
         failures: pictures that a model could not answer, and that were left out for all.
     """
@@ -132,9 +140,28 @@ class Scoreboard(BaseModel):
             cells["latency_p50_ms"], cells["latency_p95_ms"] = row.latency_p50_ms, row.latency_p95_ms
             yield cells
 
+    def plot(self) -> Figure:
+        """Every figure of every model with its interval, and the speeds, as a matplotlib figure."""
+        from .figures import intervals_figure
+
+        return intervals_figure(self._shown(), [(row.model, row.images_per_second) for row in self.rows])
+
+    def learnt_before(self) -> list[str]:
+        """Of each model that learnt from some of the pictures, how many: its figures say little of new ones."""
+        seen = [(row.model, "all" if row.learnt == 1 else f"{row.learnt:.1%}") for row in self.rows if row.learnt]
+        return [f"{model} learnt from {part} of these pictures: its figures are too good" for model, part in seen]
+
+    def _shown(self) -> dict[str, list[tuple[str, Interval]]]:
+        """Figure, as a table calls it → model and interval."""
+        found = {
+            written: [(row.model, row.figures[name]) for row in self.rows if name in row.figures]
+            for name, written in _FIGURES.items()
+        }
+        return {written: rows for written, rows in found.items() if rows}
+
     def notes(self) -> list[str]:
-        """What must be known beside the figures: labels that do not match, and pictures left out."""
-        said = []
+        """What must be known beside the figures: pictures learnt from or left out, and labels that do not match."""
+        said = self.learnt_before()
         for row in self.rows:
             if row.missing:
                 names = ", ".join(repr(name) for name in row.missing[:3]) + (" …" if len(row.missing) > 3 else "")
@@ -164,17 +191,16 @@ class Scoreboard(BaseModel):
         return repr(self)
 
     def _repr_html_(self) -> str:
-        parts = [html.title(f"{self.images} pictures, {len(self.labels)} classes")]
-        for name, written in _FIGURES.items():
-            rows = [
-                (row.model, row.figures[name].value, f"{row.figures[name].value:.1%}")
-                for row in self.rows
-                if name in row.figures
-            ]
-            if rows:
-                parts += [html.note(written), html.bars(rows)]
-        speeds = "; ".join(f"{row.model}: {row.images_per_second:.1f} images/s" for row in self.rows)
-        parts.append(html.note(speeds))
+        parts = [html.title(f"{self.images} pictures, {len(self.labels)} classes; figures with 95% intervals")]
+        for written, rows in self._shown().items():
+            parts += [html.note(written), html.ranges((model, i.value, i.low, i.high, str(i)) for model, i in rows)]
+        parts += [html.note(row.model, *_speeds(row)) for row in self.rows]
         parts += [html.note(str(difference)) for difference in self.differences]
         parts += [html.warning(said) for said in self.notes()]
         return html.card("", *parts)
+
+
+def _speeds(row: ModelScore) -> list[str]:
+    times = {"p50": row.latency_p50_ms, "p95": row.latency_p95_ms}
+    alone = [f"{written} {time:.1f} ms" for written, time in times.items() if time is not None]
+    return [f"{row.images_per_second:.1f} images/s", *(["one alone: " + ", ".join(alone)] if alone else [])]

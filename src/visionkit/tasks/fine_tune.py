@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import CapabilityError
 from ..models import load_model
@@ -46,7 +46,7 @@ def fine_tune(
     """Trains a new head over a model, and as much of the model below it as `train` says.
 
     With "head" the model stays as it is: its features are computed once, so this takes seconds. The others train such a
-    head first, and then it and a part of the model together, at a tenth of the learning rate, so that the head does not
+    head first, and then it and a part of the model together, that part at 3% of the rate, so that the head does not
     spoil what the model knows (Kumar et al., "Fine-tuning can distort pretrained features", 2022).
 
     Args:
@@ -74,7 +74,7 @@ def fine_tune(
             the first ends the training.
         seed: of the split and the order.
         device: where to run; None chooses CUDA, then MPS, then the CPU; for a name.
-        speed: "default", "fast" or "exact"; for a name.
+        speed: "default", "fast", "fastest" or "exact", see `load_model`; for a name.
         out: a folder for the trained model, which holds the backbone too, and for its checkpoints until then.
         resume: go on from the checkpoint in `out`, if there is one; see `train`.
         cache: for "head": keep the features, so that the next call on the same pictures and model takes moments. True:
@@ -90,7 +90,9 @@ def fine_tune(
         ModelError: the model cannot be loaded.
     """
     from ..pipeline.augment import check_policy
+    from ..training.fingerprints import weights_digest
     from ..training.frozen import train_head
+    from ..training.origin import origin_of
     from ..training.prepare import finish, finished_run, prepare_out, split_data
     from ..training.settings import Recipe, Settings
     from ..training.tuning import read_part, tune
@@ -112,7 +114,11 @@ def fine_tune(
     _check_embedder(embedder, saved=out is not None)
     folder = prepare_out(out, resume=resume)
     learn, check = split_data(data, validation, seed, on_error=on_error)
-    if resume and (ended := finished_run(folder, settings, learn)):
+    origin: dict[str, Any] = {}
+    if folder is not None:
+        begun = {"architecture": embedder.architecture(), "weights": weights_digest(embedder.module)}
+        origin = origin_of(learn, check, begun)
+    if resume and (ended := finished_run(folder, settings, origin)):
         return ended
     if embedder is model:
         embedder = copy.deepcopy(embedder)
@@ -129,7 +135,7 @@ def fine_tune(
             folder=folder,
             resume=resume,
         )
-    return finish(tuned, settings, folder, explain=heat_of(tuned.model))
+    return finish(tuned, settings, folder, origin=origin, explain=heat_of(tuned.model))
 
 
 def _check_embedder(embedder: object, *, saved: bool) -> None:

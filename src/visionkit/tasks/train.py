@@ -80,8 +80,9 @@ def train(
 
     from ..pipeline import choose_device
     from ..pipeline.augment import check_policy
+    from ..training.origin import origin_of
     from ..training.prepare import finish, finished_run, prepare_out, split_data
-    from ..training.scratch import train_network
+    from ..training.scratch import named, train_network
     from ..training.settings import Recipe, Settings
 
     if not isinstance(model, (str, nn.Module)):
@@ -98,7 +99,8 @@ def train(
     )
     folder = prepare_out(out, resume=resume)
     learn, check = split_data(data, validation, seed, on_error=on_error)
-    if resume and (ended := finished_run(folder, settings, learn)):
+    origin = origin_of(learn, check, named(model)) if folder is not None else {}
+    if resume and (ended := finished_run(folder, settings, origin)):
         return ended
     trained = train_network(
         model,
@@ -110,4 +112,4 @@ def train(
         folder=folder,
         resume=resume,
     )
-    return finish(trained, settings, folder, explain=heat_of(trained.model))
+    return finish(trained, settings, folder, origin=origin, explain=heat_of(trained.model))

@@ -121,11 +121,12 @@ class Store:
         known: list[tuple[float, int, Path]] = []
         for folder in self._folder.iterdir():
             record = folder / RECORD_FILE
-            used = (record if record.exists() else folder).stat().st_mtime
-            if not record.exists() and time.time() - used > _ABANDONED_SECONDS:
-                shutil.rmtree(folder, ignore_errors=True)
-                continue
-            known.append((used, sum(path.stat().st_size for path in folder.iterdir()), folder))
+            with suppress(FileNotFoundError, NotADirectoryError):  # another process may make room too
+                used = (record if record.exists() else folder).stat().st_mtime
+                if not record.exists() and time.time() - used > _ABANDONED_SECONDS:
+                    shutil.rmtree(folder, ignore_errors=True)
+                    continue
+                known.append((used, sum(path.stat().st_size for path in folder.iterdir()), folder))
         total = sum(size for _, size, _ in known)
         for _, size, folder in sorted(known):
             if total <= self._max_bytes:

@@ -24,6 +24,8 @@ from ..pipeline import Batches
 from .same_bytes import content_digest, file_path
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from ..models.protocols import ImageEmbedder
 
 _FORMAT: Final = 1
@@ -69,6 +71,15 @@ class Fingerprints:
         return _model(self._embedder)
 
 
+def weights_digest(module: nn.Module) -> str:
+    """64 hexadecimal digits of all weights by their names."""
+    digest = hashlib.sha256()
+    for name, value in module.state_dict().items():
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
 def _pictures(sources: Sequence[Source]) -> str | None:
     digest = hashlib.sha256()
     for source in sources:
@@ -102,13 +113,9 @@ def _model(embedder: ImageEmbedder) -> list[Any] | None:
             return None
     except CapabilityError:  # a head over a model without a module
         return None
-    digest = hashlib.sha256()
-    for name, value in embedder.module.state_dict().items():
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return [
         embedder.architecture(),
-        digest.hexdigest(),
+        weights_digest(embedder.module),
         embedder.preprocess.to_dict(),
         embedder.speed,
         embedder.device.type,

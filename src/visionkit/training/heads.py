@@ -29,11 +29,13 @@ class HeadClassifier:
         labels: (K,) names.
         temperature: what the head's output is divided by, so that probabilities are as right as they say.
         multi_label: whether a picture may have several of the labels, or none: a probability each.
+        training_record: how it was trained, where that is known; it is saved with the model.
         preprocess, device, speed: the embedder's.
     """
 
     temperature = 1.0
     multi_label = False
+    training_record: dict[str, Any] | None = None
 
     def __init__(self, embedder: ImageEmbedder, head: nn.Linear, labels: Sequence[str]) -> None:
         self.embedder = embedder

@@ -7,7 +7,9 @@ import os
 import tempfile
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from pydantic import ValidationError
 
 from ..errors import InputError, TrainingError
 from ..models.folder import CHECKPOINT_FOLDER, HISTORY_FILE, read_settings
@@ -17,6 +19,7 @@ from .board import curves_kept
 from .calibration import calibrate, figures_of
 from .data import Data, Labelled, check_classes, read_data, split
 from .evidence import Explain, gather, worst_mistakes
+from .origin import refuse_other
 from .run import REPORT_FILE, TrainingRun
 
 if TYPE_CHECKING:
@@ -71,6 +74,8 @@ def prepare_out(out: str | os.PathLike[str] | None, *, resume: bool = False) -> 
             raise InputError("resume=True goes on from the checkpoint in out=, which is not given")
         return None
     folder = Path(out)
+    if "\0" in str(folder):
+        raise InputError(f"out={str(folder)!r} is no name of a folder")
     if not may_become_model(folder):
         raise InputError(f"out={str(folder)!r}: there is something else; give a new folder")
     try:
@@ -86,20 +91,28 @@ def prepare_out(out: str | os.PathLike[str] | None, *, resume: bool = False) -> 
     return folder
 
 
-def finished_run(folder: Path | None, settings: Settings, learn: Labelled) -> TrainingRun | None:
+def finished_run(folder: Path | None, settings: Settings, origin: dict[str, Any]) -> TrainingRun | None:
     """The run that ended in a folder, for those who resume what is done; None where none has.
 
+    Args:
+        folder: of the run.
+        settings: of the call.
+        origin: what the call would start from, see `origin_of`.
+
     Raises:
-        TrainingError: it was made with other settings, or of other classes or numbers of pictures.
+        TrainingError: it was made with other settings, from another model or of other data; or it is damaged.
     """
     if folder is None or not (folder / RUN_FILE).is_file() or (folder / CHECKPOINT_FOLDER).is_dir():
         return None
-    before = (read_settings(folder).get("training") or {}).get("settings")
+    record = read_settings(folder).get("training") or {}
+    before = record.get("settings")
     if before != json.loads(json.dumps(asdict(settings))):
         raise TrainingError(f"{folder} was trained with other settings: {before}; give another out=")
-    run = TrainingRun.model_validate_json((folder / RUN_FILE).read_bytes())
-    if run.data is not None and learn.report is not None and run.data.counts != learn.report.counts:
-        raise TrainingError(f"{folder} was trained on other data: {run.data!r}; give another out=")
+    refuse_other(folder, record, origin)
+    try:
+        run = TrainingRun.model_validate_json((folder / RUN_FILE).read_bytes())
+    except (OSError, ValidationError) as err:
+        raise TrainingError(f"{folder / RUN_FILE} cannot be read: it is damaged; give another out=") from err
     return run.model_copy(update={"model": load_saved(folder), "folder": folder})
 
 
@@ -127,8 +140,19 @@ class Ended(Protocol):
         """The pictures set aside, in the order of `fitted.logits`."""
 
 
-def finish(ended: Ended, settings: Settings, folder: Path | None, *, explain: Explain | None = None) -> TrainingRun:
-    """Calibrates the model, saves it with its report where a folder was given, and makes the run."""
+def finish(
+    ended: Ended,
+    settings: Settings,
+    folder: Path | None,
+    *,
+    origin: dict[str, Any] | None = None,
+    explain: Explain | None = None,
+) -> TrainingRun:
+    """Calibrates the model, saves it with its report where a folder was given, and makes the run.
+
+    Raises:
+        TrainingError: the disk refuses; a checkpoint that is there stays.
+    """
     model, fitted = ended.model, ended.fitted
     model.multi_label = ended.learn.multi_label
     classes = tuple(model.labels)
@@ -151,13 +175,17 @@ def finish(ended: Ended, settings: Settings, folder: Path | None, *, explain: Ex
     )
     run.keep(gather(ended.learn, ended.check, places, settings=asdict(settings), explain=explain))
     if folder is not None:
-        history = "".join(f"{record.model_dump_json()}\n" for record in fitted.history)
-        record = {"settings": asdict(settings), "metrics": fitted.metrics}
-        with curves_kept(folder):
-            save_model(
-                model,
-                folder,
-                training=record,
-                extra_files={HISTORY_FILE: history, RUN_FILE: run.model_dump_json(), REPORT_FILE: run.report()},
-            )
+        model.training_record = {"settings": asdict(settings), "metrics": fitted.metrics, **(origin or {})}
+        _save(run, folder)
     return run
+
+
+def _save(run: TrainingRun, folder: Path) -> None:
+    history = "".join(f"{record.model_dump_json()}\n" for record in run.history)
+    files = {HISTORY_FILE: history, RUN_FILE: run.model_dump_json(), REPORT_FILE: run.report()}
+    try:
+        with curves_kept(folder):
+            save_model(run.model, folder, extra_files=files)
+    except OSError as err:
+        way = ": go on with resume=True, from the last checkpoint" if (folder / CHECKPOINT_FOLDER).is_dir() else ""
+        raise TrainingError(f"the trained model could not be saved: {err.strerror or err}{way}") from err

@@ -102,6 +102,14 @@ def train_network(
     return Trained(trained, fitted, pictures.failures, pictures.learn, pictures.check)
 
 
+def named(model: str | nn.Module) -> dict[str, Any]:
+    """What tells a network from others, but for its weights: its name, or how it is built, or its class."""
+    if isinstance(model, str):
+        return {"network": model}
+    own = getattr(model, "architecture", None)
+    return {"network": own() if callable(own) else type(model).__name__}
+
+
 def _normalised(pixels: Tensor, preprocess: Preprocess) -> Tensor:
     return normalise(pixels, preprocess.mean, preprocess.std, torch.float32)
 

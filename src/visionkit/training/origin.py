@@ -1,0 +1,105 @@
+"""What a trained model came from: enough to know the same data and model again, and pictures that it learnt from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from ..errors import TrainingError
+from ..images import Picture, Source, describe, is_tensor
+from .same_bytes import content_digest
+
+if TYPE_CHECKING:
+    from .labelled import Labelled
+
+MOST_KEPT: Final = 4096
+"""Pictures whose digests a record keeps: all, or those with the lowest, which are a fair sample."""
+
+_LENGTH: Final = 12
+"""Hexadecimal digits of a kept digest: two of a million pictures share one once in five hundred data sets."""
+
+
+def origin_of(learn: Labelled, check: Labelled, begun_with: dict[str, Any]) -> dict[str, Any]:
+    """What a training starts from, as JSON values for its record.
+
+    Args:
+        learn: what is to be learnt from.
+        check: what is to be measured on.
+        begun_with: the network, or the model and its weights.
+    """
+    found = {"train": contents_of(learn.sources), "val": contents_of(check.sources)}
+    data = {
+        part: {"pictures": len(one), "sha256": _digest(one, found[part])}
+        for part, one in (("train", learn), ("val", check))
+    }
+    known = sorted({digest for digest in found["train"] if digest is not None})
+    learnt = {"pictures": len(known), "digests": "".join(known[:MOST_KEPT])}
+    origin: dict[str, Any] = json.loads(json.dumps({"data": data, "learnt": learnt, "begun_with": begun_with}))
+    return origin
+
+
+def refuse_other(folder: Path, record: dict[str, Any], origin: dict[str, Any]) -> None:
+    """Compares the record of a training that has ended with what another call of it would start from.
+
+    Raises:
+        TrainingError: other pictures or labels, or another model.
+    """
+    for part, what in (("train", "to learn from"), ("val", "set aside")):
+        then, now = ((one.get("data") or {}).get(part) or {} for one in (record, origin))
+        if then != now:
+            counts = f"{then.get('pictures')} pictures {what} then, {now.get('pictures')} now"
+            same = ", with another content, order or label" if then.get("pictures") == now.get("pictures") else ""
+            raise TrainingError(f"{folder} was trained on other data: {counts}{same}; give another out=")
+    if record.get("begun_with") != origin["begun_with"]:
+        raise TrainingError(f"{folder} was trained from another model, or from other weights; give another out=")
+
+
+def contents_of(sources: Sequence[Source]) -> list[str | None]:
+    """Digests of what the sources hold; None for what cannot be told without fetching or making it."""
+    return [_content(source) for source in sources]
+
+
+def learnt_share(record: object, contents: Sequence[str | None]) -> float | None:
+    """The part of some pictures that a model learnt from, 0–1, by its training record, which may be a stranger's.
+
+    Of over `MOST_KEPT` pictures that were learnt from it is an estimate.
+
+    Args:
+        record: of the training; None: there is none.
+        contents: of the pictures, see `contents_of`.
+
+    Returns:
+        None where nothing is known of such pictures.
+    """
+    learnt = record.get("learnt") if isinstance(record, dict) else None
+    if not isinstance(learnt, dict) or not isinstance(learnt.get("digests"), str):
+        return None
+    text, pictures = learnt["digests"], learnt.get("pictures")
+    kept = {text[i : i + _LENGTH] for i in range(0, len(text), _LENGTH)}
+    if not kept or not isinstance(pictures, int):
+        return None
+    highest = max(kept)
+    told = [one for one in contents if one is not None and (pictures <= len(kept) or one <= highest)]
+    return sum(one in kept for one in told) / len(told) if told else None
+
+
+def _content(source: Any) -> str | None:
+    if isinstance(source, Picture):
+        source = np.asarray(source)
+    elif is_tensor(source):
+        source = np.asarray(source.detach().cpu().numpy())
+    digest = content_digest(source)
+    return digest.hex()[:_LENGTH] if digest is not None else None
+
+
+def _digest(data: Labelled, contents: Sequence[str | None]) -> str:
+    """Of pictures in their order, by content or else by name, with their labels."""
+    digest = hashlib.sha256()
+    for source, content, names in zip(data.sources, contents, data.names(), strict=True):
+        digest.update(json.dumps([content or describe(source), *names]).encode())
+    return digest.hexdigest()
