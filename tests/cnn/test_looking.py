@@ -158,6 +158,28 @@ def test_open_files_are_read_again_from_where_they_stood(tmp_path):
         vk.top_patches(model, "features.1", 0, [paths[0], Stream()])
 
 
+def test_what_is_no_number_is_never_the_most():
+    class Blind(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 1, 1)
+            self.head = nn.Linear(1, 3)
+
+        def forward(self, pixels):
+            lit = pixels.mean((1, 2, 3)) > -0.9
+            return self.head(self.conv(torch.where(lit[:, None, None, None], pixels, float("nan"))).mean((2, 3)))
+
+    network = Blind()
+    nn.init.ones_(network.conv.weight)
+    dark, *light = (np.full((32, 32, 3), level, np.uint8) for level in (0, 90, 200, 150))
+    found = vk.top_patches(wrapped(network), "conv", 0, [light[0], dark, *light[1:], dark], count=2)
+    activations = [patch.activation for patch in found.patches]
+    assert len(activations) == 2
+    assert activations[0] > activations[1] > 0
+    with pytest.raises(InputError, match="gives the channel a number"):
+        vk.top_patches(wrapped(network), "conv", 0, [dark])
+
+
 def test_where_no_gradient_flows_a_place_sees_all():
     class Blocked(nn.Module):
         def __init__(self):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Iterable
 from contextlib import closing
 from typing import Any, Final
@@ -74,6 +75,9 @@ def patches_found(
                 opened.run(plain_pixels(batch.pixels))
                 values, places = layer.maps(heard[layer.name])[:, channel].flatten(1).max(1)
             for i, (value, place) in enumerate(zip(values.tolist(), places.tolist(), strict=True)):
+                if math.isnan(value):  # neither more nor less than any other
+                    sources.pop(batch.indices[i])
+                    continue
                 # of equals the first: a later one has the lower number
                 entry = (value, -batch.indices[i], divmod(place, layer.grid_hw[1]), batch.sources[i], batch.fits[i])
                 heapq.heappush(best, entry)
@@ -82,7 +86,7 @@ def patches_found(
             for failure in batch.failures:
                 sources.pop(failure.index)
     if not best:
-        raise InputError("top_patches needs at least one picture that can be loaded")
+        raise InputError("top_patches needs at least one picture that can be loaded and gives the channel a number")
     return _drawn(opened, layer, channel, sorted(best, reverse=True), sources)
 
 
