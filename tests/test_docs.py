@@ -13,8 +13,6 @@ import io
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 import tomllib
 from dataclasses import dataclass
 from importlib import import_module
@@ -23,6 +21,7 @@ from pathlib import Path
 import pytest
 
 import visionkit as vk
+from support import commands
 from visionkit import pipeline, results, testing
 from visionkit.models import protocols
 from visionkit.models.registry import find_backend
@@ -52,12 +51,10 @@ def blocks_of(page: Path) -> list[Block]:
     ]
 
 
-def command(line: str, folder: Path) -> str:
-    """What the command prints, run as a user runs it."""
-    code = "from visionkit.cli import main; main()"
-    done = subprocess.run(
-        [sys.executable, "-c", code, *shlex.split(line)[1:]], cwd=folder, capture_output=True, text=True, check=False
-    )
+def command(line: str, page: Path) -> str:
+    """What the command prints: the README's, which is everybody's first, in a process of its own."""
+    run = commands.run_alone if page == README else commands.run
+    done = run(*shlex.split(line)[1:])
     assert done.returncode in (0, 1), f"{line}: {done.stderr}"
     return done.stdout + done.stderr
 
@@ -78,7 +75,10 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)
+RUN = [pytest.param(page, marks=pytest.mark.slow) if page.stem == "recipes" else page for page in PAGES]
+
+
+@pytest.mark.parametrize("page", RUN, ids=lambda p: p.stem)
 def test_blocks_run_and_print_what_is_shown(page, folder):
     names: dict[str, object] = {"__name__": "__main__"}
     printed = None
@@ -96,8 +96,8 @@ def test_blocks_run_and_print_what_is_shown(page, folder):
                 exec(code, names)  # noqa: S102 - our own pages, as a reader would
             printed = out.getvalue()
         elif block.language == "sh" and block.runs:
-            commands = [part.strip() for line in block.body.splitlines() for part in line.split("&&")]
-            printed = "".join(command(line, folder) for line in commands if line.startswith("visionkit "))
+            lines = [part.strip() for line in block.body.splitlines() for part in line.split("&&")]
+            printed = "".join(command(line, page) for line in lines if line.startswith("visionkit "))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)

@@ -69,6 +69,7 @@ def measure(folder, sources, reference):
     }
 
 
+@pytest.mark.slow
 def test_vit_b_32_equals_open_clip(vit_b_32, photos, tall, reference):
     found = measure(vit_b_32, [*photos, tall], reference)
     print(json.dumps(found, indent=1))
@@ -80,6 +81,7 @@ def test_vit_b_32_equals_open_clip(vit_b_32, photos, tall, reference):
     assert found["spread of probabilities"] > 0.05, "the answers must differ, or the comparison proves nothing"
 
 
+@pytest.mark.slow
 def test_the_default_tag_is_found_in_the_cache_and_loads_without_a_network(vit_b_32, cat, tmp_path, monkeypatch):
     repository = tmp_path / "models--laion--CLIP-ViT-B-32-laion2B-s34B-b79K"
     (repository / "snapshots" / ("0" * 40)).mkdir(parents=True)

@@ -20,6 +20,7 @@ from visionkit.errors import (
     CapabilityError,
     ImageDecodeError,
     InputError,
+    MissingExtraError,
     ModelLoadError,
     ModelNotFoundError,
     SourceError,
@@ -226,8 +227,22 @@ def test_weights_that_are_missing_or_only_pickled(diffusion_folder, tmp_path):
         vk.load_model(f"diffusers:{folder}")
 
 
+def without(absent):
+    """The message where a package is missing."""
+    return f"this needs the package {absent!r}, which is not installed: pip install 'visionkit-py[diffusion]'"
+
+
 @pytest.mark.parametrize("absent", ["diffusers", "transformers"])
-def test_without_the_extra(absent):
+def test_without_the_extra(absent, monkeypatch):
+    monkeypatch.setitem(sys.modules, absent, None)
+    with pytest.raises(MissingExtraError, match=re.escape(without(absent))):
+        generate("cat", model="diffusers:owner/name")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("absent", ["diffusers", "transformers"])
+def test_without_the_extra_from_the_start(absent):
+    """Diffusers itself can be imported where transformers is missing."""
     script = (
         "import sys\n"
         "from importlib.machinery import PathFinder\n"
@@ -244,9 +259,7 @@ def test_without_the_extra(absent):
         "    print(err)\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == (
-        f"this needs the package {absent!r}, which is not installed: pip install 'visionkit-py[diffusion]'"
-    )
+    assert done.stdout.strip() == without(absent)
 
 
 def test_importing_the_verb_and_its_results_loads_no_torch():
