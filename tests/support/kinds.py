@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 import visionkit as vk
+from support.servers import close_when_answered
 
 LABELS = ["cat", "cup of coffee", "rocket"]
 
@@ -34,6 +35,18 @@ class Kind:
     steady: bool = True
 
 
+def kept(make):
+    """Made once for all tests: what takes its time, and is changed by none of them."""
+    made = []
+
+    def first(request):
+        if not made:
+            made.append(make(request))
+        return made[0]
+
+    return first
+
+
 def own_module(_):
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -43,14 +56,15 @@ def own_module(_):
     return vk.wrap_model(module, preprocess=vk.Preprocess(size_wh=(32, 32)), labels=LABELS)
 
 
+@kept
 def saved_folder(request):
     return vk.save_model(own_simple(), request.getfixturevalue("tmp_path_factory").mktemp("saved") / "model")
 
 
+@kept
 def onnx_file(request):
-    return (
-        f"onnx:{vk.export_model(own_simple(), request.getfixturevalue('tmp_path_factory').mktemp('onnx') / 'a.onnx')}"
-    )
+    folder = request.getfixturevalue("tmp_path_factory").mktemp("onnx")
+    return f"onnx:{vk.export_model(own_simple(), folder / 'a.onnx')}"
 
 
 def own_simple():
@@ -59,6 +73,7 @@ def own_simple():
         return vk.load_model("visionkit:simple_cnn", num_classes=3)
 
 
+@kept
 def tuned(request):
     photos = request.getfixturevalue("photos")
     data = [(path, label) for path in photos for label in (path.stem,) for _ in range(2)]
@@ -66,14 +81,14 @@ def tuned(request):
 
 
 def random_weights(name):
-    return lambda _: vk.load_model(name, pretrained=False, **({"num_classes": 5} if "test_" in name else {}))
+    return kept(lambda _: vk.load_model(name, pretrained=False, **({"num_classes": 5} if "test_" in name else {})))
 
 
 def at_llama(prefix, path):
     def make(request):
         base_url = request.getfixturevalue("llama") + path
         model = vk.load_model(f"{prefix}:tiny", base_url=base_url, api_key="none", timeout_seconds=120)
-        request.addfinalizer(model.close)
+        request.addfinalizer(lambda: close_when_answered(model))
         return model
 
     return make

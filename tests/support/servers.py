@@ -243,7 +243,12 @@ def connect(vendor):
         return models[-1]
 
     yield make
-    for thread in threading.enumerate():  # of an iterator that was left: its question is still under way
+    close_when_answered(*models)
+
+
+def close_when_answered(*models):
+    """Closes hosted models whose iterators may have been left, with questions still under way."""
+    for thread in threading.enumerate():
         if thread.name.startswith("visionkit-hosted"):
             thread.join(30)
     for model in models:
