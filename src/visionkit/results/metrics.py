@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from sklearn import metrics as sklearn_metrics
 
 from .intervals import RESAMPLES, Array, Interval, Statistic, bootstrap, certain, mean_of
-from .resampled import Ranking, auroc_with_shares, macro_f1, precision_with_shares, quotient
+from .resampled import auroc_with_shares, macro_f1, mean_precision, quotient, rough_mean_precision
 
 BINS: Final = 15
 """Bins of confidence, equally wide: as in Guo et al. (2017)."""
@@ -155,7 +155,7 @@ def multi_label_figures(true: npt.ArrayLike, probabilities: npt.ArrayLike, *, se
     ranked = np.flatnonzero(happened.any(0))
     if len(ranked):
         resamples = _WORK // (count * len(ranked))
-        mean = _mean_precision if resamples >= _LEAST else _rough_mean_precision
+        mean = mean_precision if resamples >= _LEAST else rough_mean_precision
         precision = {"mean_average_precision": mean(happened, probabilities, ranked)}
         most = min(RESAMPLES, resamples) if resamples >= _LEAST else RESAMPLES
         found.update(bootstrap(precision, count, seed=seed, resamples=most))
@@ -265,42 +265,6 @@ def _auroc(
         return {}
     mean = total / known
     return {"auroc": (mean, lambda counts: (mean + counts @ shares / known).clip(0, 1))}
-
-
-def _mean_precision(happened: Array, probabilities: Array, classes: Array) -> tuple[float, Statistic]:
-    """The mean over labels; of a label that a resample lacks, the others' mean."""
-    rankings = [Ranking(happened[:, k], probabilities[:, k]) for k in classes]
-
-    def mean(counts: Array) -> Array:
-        total, known = np.zeros(len(counts)), np.zeros(len(counts))
-        for ranking in rankings:
-            part = ranking.average_precision(counts)
-            total += np.nan_to_num(part)
-            known += np.isfinite(part)
-        return quotient(total, known, np.nan)
-
-    value = sklearn_metrics.average_precision_score(happened[:, classes], probabilities[:, classes])
-    return float(value), mean
-
-
-def _rough_mean_precision(happened: Array, probabilities: Array, classes: Array) -> tuple[float, Statistic]:
-    """The same to first order, for labels and pictures of which every resample would take minutes."""
-    averages = np.zeros(len(classes))
-    shares = np.empty((len(happened), len(classes)), np.float32)
-    for i, k in enumerate(classes):
-        averages[i], shares[:, i] = precision_with_shares(happened[:, k], probabilities[:, k])
-
-    def mean(counts: Array) -> Array:
-        few = counts.astype(np.float32)
-        total, known = np.zeros(len(counts)), np.zeros(len(counts))
-        for part in _rows(len(classes), max(counts.shape)):
-            there = few @ happened[:, classes[part]].astype(np.float32) > 0
-            about = (averages[part] + few @ shares[:, part]).clip(0, 1)
-            total += (about * there).sum(1)
-            known += there.sum(1)
-        return quotient(total, known, np.nan)
-
-    return float(averages.mean()), mean
 
 
 def _ece(right: Array, confidence: Array) -> tuple[float, Statistic]:

@@ -141,6 +141,48 @@ class Ranking:
         return quotient((positive * quotient(found, all_taken)).sum(1), hits[:, -1], np.nan)
 
 
+def mean_precision(happened: Array, probabilities: Array, classes: Array) -> tuple[float, Statistic]:
+    """The mean over labels of the average precision; of a label that a resample lacks, the others' mean.
+
+    Args:
+        happened: bool (N, K).
+        probabilities: (N, K).
+        classes: the positions of labels that some pictures have.
+    """
+    rankings = [Ranking(happened[:, k], probabilities[:, k]) for k in classes]
+
+    def mean(counts: Array) -> Array:
+        total, known = np.zeros(len(counts)), np.zeros(len(counts))
+        for ranking in rankings:
+            part = ranking.average_precision(counts)
+            total += np.nan_to_num(part)
+            known += np.isfinite(part)
+        return quotient(total, known, np.nan)
+
+    return float(mean(np.ones((1, len(happened))))[0]), mean
+
+
+def rough_mean_precision(happened: Array, probabilities: Array, classes: Array) -> tuple[float, Statistic]:
+    """The same to first order, for labels and pictures of which every resample would take minutes."""
+    averages = np.zeros(len(classes))
+    shares = np.empty((len(happened), len(classes)), np.float32)
+    for i, k in enumerate(classes):
+        averages[i], shares[:, i] = precision_with_shares(happened[:, k], probabilities[:, k])
+
+    def mean(counts: Array) -> Array:
+        few = counts.astype(np.float32)
+        total, known = np.zeros(len(counts)), np.zeros(len(counts))
+        for start in range(0, len(classes), _LABELS):
+            part = slice(start, start + _LABELS)
+            there = few @ happened[:, classes[part]].astype(np.float32) > 0
+            about = (averages[part] + few @ shares[:, part]).clip(0, 1)
+            total += (about * there).sum(1)
+            known += there.sum(1)
+        return quotient(total, known, np.nan)
+
+    return float(averages.mean()), mean
+
+
 def quotient(part: Array, whole: Array, none: float = 0.0) -> Array:
     """`part / whole`, and `none` where there is nothing to divide by."""
     result: Array = np.full(whole.shape, none)
