@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import random
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import pytest
 import torch
 
 import visionkit as vk
+from support.killed import Workers
 from visionkit.cnn import SimpleCNN
 from visionkit.errors import SaveError
 from visionkit.models import atomic
@@ -157,16 +156,9 @@ def test_everything_is_on_the_disk_before_it_counts(tmp_path, monkeypatch):
     assert seen[-1] == tmp_path
 
 
-SAVER = """
-import sys, torch, visionkit as vk
-sys.path.insert(0, sys.argv[2])
-from test_atomic import named
-models = [named("a"), named("b")]
-print("ready", flush=True)
-while True:
-    for model in models:
-        vk.save_model(model, sys.argv[1])
-"""
+def save_for_ever(folder):
+    for model in itertools.cycle([named("a"), named("b")]):
+        vk.save_model(model, folder)
 
 
 @pytest.mark.slow
@@ -174,15 +166,12 @@ def test_killed_at_random_moments(tmp_path):
     """Twelve saves that are killed: a whole model is always there, and the last save sweeps what they left."""
     folder = vk.save_model(named("a"), tmp_path / "model")
     chance = random.Random(0)  # noqa: S311 - moments, no secrets
-    for _ in range(12):
-        command = [sys.executable, "-c", SAVER, str(folder), str(Path(__file__).parent)]
-        saver = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert saver.stdout.readline() == "ready\n"
-        time.sleep(chance.uniform(0.05, 0.4))
-        saver.send_signal(signal.SIGKILL)
-        saver.wait()
-        saver.stdout.close()
-        assert vk.load_model(folder).labels[0] in "ab"
-        assert verify(folder).passed
+    with Workers(__file__, "save_for_ever") as savers:
+        for _ in range(12):
+            savers.start(folder)
+            time.sleep(chance.uniform(0.05, 0.4))
+            assert not savers.kill()
+            assert vk.load_model(folder).labels[0] in "ab"
+            assert verify(folder).passed
     vk.save_model(named("a"), folder)
     assert os.listdir(tmp_path) == ["model"]
