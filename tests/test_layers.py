@@ -51,6 +51,7 @@ HOMES = {  # a heavy package → the only folders, or files, that may import it
     "diffusers": {"diffusion"},
     "timm": {"cnn"},
     "captum": {"cnn"},
+    "accelerate": {"training/several.py"},
     "torchvision": {"cnn", "pipeline/augment.py"},
     "transformers": {"cnn", "clip", "dense", "diffusion"},
     "openai": {"providers"},

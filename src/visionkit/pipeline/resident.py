@@ -33,11 +33,7 @@ def load_pixels(
     Raises:
         InputError: they take more than `MAX_BYTES`, and there is no room for a temporary file.
     """
-    width, height = preprocess.size_wh
-    if len(sources) * 3 * width * height > MAX_BYTES:
-        pixels = _in_a_file(len(sources), width, height)
-    else:
-        pixels = torch.empty((len(sources), 3, height, width), dtype=torch.uint8, memory_format=torch.channels_last)
+    pixels = room_for(len(sources), preprocess)
     kept: list[int] = []
     failures: list[Failure] = []
     with closing(fitted(sources, preprocess)) as batches:
@@ -46,6 +42,18 @@ def load_pixels(
             kept.extend(batch.indices)
             failures.extend(batch.failures)
     return pixels[: len(kept)], tuple(kept), tuple(failures)
+
+
+def room_for(count: int, preprocess: Preprocess) -> Tensor:
+    """uint8 (N, 3, height, width) on the CPU, in channels-last memory, still to be filled.
+
+    Raises:
+        InputError: see `load_pixels`.
+    """
+    width, height = preprocess.size_wh
+    if count * 3 * width * height > MAX_BYTES:
+        return _in_a_file(count, width, height)
+    return torch.empty((count, 3, height, width), dtype=torch.uint8, memory_format=torch.channels_last)
 
 
 def _in_a_file(count: int, width: int, height: int) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import CapabilityError
@@ -47,7 +48,8 @@ def fine_tune(
 
     With "head" the model stays as it is: its features are computed once, so this takes seconds. The others train such a
     head first, and then it and a part of the model together, that part at 3% of the rate, so that the head does not
-    spoil what the model knows (Kumar et al., "Fine-tuning can distort pretrained features", 2022).
+    spoil what the model knows (Kumar et al., "Fine-tuning can distort pretrained features", 2022). Under `accelerate
+    launch`, several processes share every batch; a head alone is trained by the first of them.
 
     Args:
         data: a folder with a folder of pictures for each class, maybe within `train`, `val` and `test`; a CSV, JSONL or
@@ -92,6 +94,7 @@ def fine_tune(
     from ..pipeline.augment import check_policy
     from ..training.fingerprints import weights_digest
     from ..training.frozen import train_head
+    from ..training.launch import launched
     from ..training.origin import origin_of
     from ..training.prepare import finish, finished_run, prepare_out, split_data
     from ..training.settings import Recipe, Settings
@@ -110,32 +113,39 @@ def fine_tune(
         recipe=Recipe() if recipe is None else recipe,
         train=train,
     )
-    embedder = resolve(model, "embed", default=DEFAULT_MODEL, device=device, speed=speed, load=load_model)
-    _check_embedder(embedder, saved=out is not None)
-    folder = prepare_out(out, resume=resume)
-    learn, check = split_data(data, validation, seed, on_error=on_error)
-    origin: dict[str, Any] = {}
-    if folder is not None:
-        begun = {"architecture": embedder.architecture(), "weights": weights_digest(embedder.module)}
-        origin = origin_of(learn, check, begun)
-    if resume and (ended := finished_run(folder, settings, origin)):
-        return ended
-    if embedder is model:
-        embedder = copy.deepcopy(embedder)
-    if part.kind == "head":
-        tuned = train_head(embedder, learn, check, settings=settings, progress=progress, cache=cache)
-    else:
-        tuned = tune(
-            embedder,
-            learn,
-            check,
-            part=part,
-            settings=settings,
-            progress=progress,
-            folder=folder,
-            resume=resume,
-        )
-    return finish(tuned, settings, folder, origin=origin, explain=heat_of(tuned.model))
+    with launched(device) as together:
+        place = device if hasattr(model, "device") else together.place(device)
+        embedder = resolve(model, "embed", default=DEFAULT_MODEL, device=place, speed=speed, load=load_model)
+        _check_embedder(embedder, saved=out is not None)
+        folder = together.from_main(lambda: prepare_out(out, resume=resume))
+        learn, check = split_data(data, validation, seed, on_error=on_error)
+        together.check_same(**asdict(settings), pictures=len(learn), classes=learn.classes)
+        origin: dict[str, Any] = {}
+        if folder is not None:
+            begun = {"architecture": embedder.architecture(), "weights": weights_digest(embedder.module)}
+            origin = together.from_main(lambda: origin_of(learn, check, begun))
+        if resume and (ended := finished_run(folder, settings, origin, together)):
+            return ended
+        if embedder is model:
+            embedder = copy.deepcopy(embedder)
+        if part.kind == "head":
+            tuned = train_head(
+                embedder, learn, check, settings=settings, progress=progress, cache=cache, together=together
+            )
+        else:
+            tuned = tune(
+                embedder,
+                learn,
+                check,
+                part=part,
+                settings=settings,
+                progress=progress,
+                folder=folder,
+                resume=resume,
+                together=together,
+            )
+        heat = heat_of(tuned.model)
+        return finish(tuned, settings, folder, origin=origin, explain=heat, together=together)
 
 
 def _check_embedder(embedder: object, *, saved: bool) -> None:

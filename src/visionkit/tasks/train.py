@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Literal
 
 from ..errors import InputError
@@ -39,6 +40,7 @@ def train(
 
     The input size is the pictures' own when all are alike and at most 64 pixels, else 224×224; mean and standard
     deviation come from the data; both are part of the model. The same seed, machine and threads give the same weights.
+    Under `accelerate launch`, several processes share every batch.
 
     With `out`, that folder holds a checkpoint and `history.jsonl` while it runs, and the model when it has ended. What
     ended it early, be it an error or the power, costs at most a minute or an epoch, whichever is shorter: the same call
@@ -80,6 +82,7 @@ def train(
 
     from ..pipeline import choose_device
     from ..pipeline.augment import check_policy
+    from ..training.launch import launched
     from ..training.origin import origin_of
     from ..training.prepare import finish, finished_run, prepare_out, split_data
     from ..training.scratch import named, train_network
@@ -97,19 +100,23 @@ def train(
         augment=augment,
         recipe=Recipe() if recipe is None else recipe,
     )
-    folder = prepare_out(out, resume=resume)
-    learn, check = split_data(data, validation, seed, on_error=on_error)
-    origin = origin_of(learn, check, named(model)) if folder is not None else {}
-    if resume and (ended := finished_run(folder, settings, origin)):
-        return ended
-    trained = train_network(
-        model,
-        learn,
-        check,
-        settings=settings,
-        device=choose_device(device),
-        progress=progress,
-        folder=folder,
-        resume=resume,
-    )
-    return finish(trained, settings, folder, origin=origin, explain=heat_of(trained.model))
+    with launched(device) as together:
+        folder = together.from_main(lambda: prepare_out(out, resume=resume))
+        learn, check = split_data(data, validation, seed, on_error=on_error)
+        together.check_same(**asdict(settings), pictures=len(learn), classes=learn.classes)
+        origin = together.from_main(lambda: origin_of(learn, check, named(model)) if folder is not None else {})
+        if resume and (ended := finished_run(folder, settings, origin, together)):
+            return ended
+        trained = train_network(
+            model,
+            learn,
+            check,
+            settings=settings,
+            device=choose_device(together.place(device)),
+            progress=progress,
+            folder=folder,
+            resume=resume,
+            together=together,
+        )
+        heat = heat_of(trained.model)
+        return finish(trained, settings, folder, origin=origin, explain=heat, together=together)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,6 +32,29 @@ _KINDS: Final[dict[str, type]] = {
 """What a checkpoint tells; the last three are the keeper's."""
 
 
+@dataclass(frozen=True)
+class Copy:
+    """All that a learner changes, as values that another process can take.
+
+    Attributes:
+        tensors: a safetensors file.
+        told: the rest.
+    """
+
+    tensors: bytes
+    told: dict[str, Any]
+
+
+def copy_of(learner: Learner) -> Copy:
+    """A learner as it stands."""
+    return Copy(weights_bytes(_tensors_of(learner)), _told_of(learner))
+
+
+def take(learner: Learner, copy: Copy) -> None:
+    """Makes a learner of the same network what the other was."""
+    _put_back(learner, load_tensors(copy.tensors, Path("learner")), copy.told)
+
+
 def write_checkpoint(folder: Path, learner: Learner, told: dict[str, Any]) -> None:
     """Puts a checkpoint in the place of the last, which stays until the new one is whole on the disk.
 
@@ -45,8 +69,7 @@ def write_checkpoint(folder: Path, learner: Learner, told: dict[str, Any]) -> No
     data = weights_bytes(_tensors_of(learner))
     state = {
         "format_version": FORMAT_VERSION,
-        "epoch": learner.epoch,
-        "step": learner.step,
+        **_told_of(learner),
         "tensors_sha256": hashlib.sha256(data).hexdigest(),
         **told,
     }
@@ -89,16 +112,27 @@ def restore(folder: Path, state: dict[str, Any], learner: Learner) -> None:
     place = folder / CHECKPOINT_FOLDER
     tensors = _read_tensors(place, state)
     _check_network(place, tensors, _tensors_of(learner))
+    try:
+        _put_back(learner, tensors, state)
+    except (LookupError, ValueError) as err:
+        raise TrainingError(f"the checkpoint {place} is of another network: its optimizer has other weights") from err
+
+
+def _put_back(learner: Learner, tensors: dict[str, Tensor], told: dict[str, Any]) -> None:
     learner.module.load_state_dict(_under(tensors, "module."))
     if learner.average is not None:
         learner.average.load_state_dict(_under(tensors, "average."))
-    try:
-        _restore_optimizer(learner.optimizer, _under(tensors, "optimizer."))
-    except (LookupError, ValueError) as err:
-        raise TrainingError(f"the checkpoint {place} is of another network: its optimizer has other weights") from err
+    _restore_optimizer(learner.optimizer, _under(tensors, "optimizer."))
     learner.best = _under(tensors, "best.") or None
     learner.loss_sum.copy_(tensors["loss_sum"])
-    learner.epoch, learner.step = state["epoch"], state["step"]
+    learner.epoch, learner.step = told["epoch"], told["step"]
+    if learner.scaler is not None:
+        learner.scaler.load_state_dict(told["scaler"])
+
+
+def _told_of(learner: Learner) -> dict[str, Any]:
+    told: dict[str, Any] = {"epoch": learner.epoch, "step": learner.step}
+    return told if learner.scaler is None else {**told, "scaler": learner.scaler.state_dict()}
 
 
 def _check_network(place: Path, found: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:

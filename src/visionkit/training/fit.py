@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import torch
@@ -13,8 +14,10 @@ from torch import Tensor, nn
 
 from ..progress import bar
 from ..results import metrics
+from .checkpoint import Copy, copy_of, take
 from .learner import Group, arithmetic, batch_size_for, class_weights, new_learner
 from .loop import Learner, Lesson, Settings, Vary, predict, train_steps
+from .processes import ALONE, Processes
 from .run import EpochRecord
 from .watch import Watch, best_epoch, is_over
 
@@ -70,6 +73,7 @@ def fit(
     vary: Vary | None = None,
     groups: Sequence[Group] = (),
     keeper: Keeper | None = None,
+    together: Processes = ALONE,
 ) -> Fitted:
     """Trains in place, and measures after each epoch on the pictures set aside.
 
@@ -83,7 +87,8 @@ def fit(
         progress: see `visionkit.progress.bar`.
         vary: changes a part of the inputs at random, for learning.
         groups: parameters with rates of their own; none: all of the module's, at the full rate.
-        keeper: keeps checkpoints, and has the one to go on from.
+        keeper: keeps checkpoints, and has the one to go on from; in the main process.
+        together: who trains.
 
     Raises:
         TrainingError: the loss is no number any more, or a checkpoint cannot be written or does not fit.
@@ -91,26 +96,33 @@ def fit(
     """
     device, count = learn.inputs.device, len(learn.inputs)
     weights = class_weights(settings.recipe, learn.targets, classes)
-    lesson = Lesson(learn.inputs, learn.targets, prepare, vary, weights, arithmetic(settings.recipe, device))
-    learner = new_learner(module, groups, settings, device)
+    precision = arithmetic(settings.recipe, device, together.precision)
+    lesson = Lesson(learn.inputs, learn.targets, prepare, vary, weights, precision)
+    learner = new_learner(module, groups, settings, device, precision)
     history = list(keeper.restore(learner)) if keeper else []
-    batch_size = keeper.batch_size if keeper and keeper.batch_size else batch_size_for(learner, lesson, settings)
+    known = keeper.batch_size if keeper else None
+    if together.count > 1:  # a module of the caller's own may have begun otherwise in each process
+        begun, history, known = together.from_main(partial(_begun, learner, history, known))
+        take(learner, begun)
+    batch_size = known or batch_size_for(learner, lesson, settings, together)
+    answer = partial(_answers, check=check, prepare=prepare, classes=classes, together=together)
     if keeper:
         keeper.begin(learner, history, batch_size)
     with (
-        bar(settings.epochs * count, progress, unit="image") as shown,
+        bar(settings.epochs * count, progress if together.main else False, unit="image") as shown,
         _kept_to_the_last_step(keeper, learner, history),
     ):
         done = learner.epoch * count + learner.step * batch_size * settings.recipe.accumulate
         shown.n = shown.initial = min(done, settings.epochs * count)
         watch = Watch(learner, settings, count)
-        for step in () if is_over(history, settings) else train_steps(learner, lesson, settings, batch_size):
+        steps = () if is_over(history, settings) else train_steps(learner, lesson, settings, batch_size, together)
+        for step in steps:
             watch.see(step)
             shown.update(step.pictures)
             epoch_over = step.last and len(history) < step.epoch
             if epoch_over:
-                logits = predict(learner.average or module, check.inputs, prepare)
-                record = watch.record(step.epoch, logits, check.targets)
+                logits = answer(learner.average or module)
+                record = together.from_main(partial(watch.record, step.epoch, logits, check.targets))
                 if settings.recipe.early_stopping and best_epoch([*history, record]) == step.epoch:
                     learner.best = state_of(learner.average or module)
                 history.append(record)
@@ -119,7 +131,7 @@ def fit(
                 keeper.see(learner, history, epoch_over=epoch_over)
             if is_over(history, settings):
                 break
-    return _finished(learner, history, check, prepare, classes)
+    return _finished(learner, history, check, classes, answer)
 
 
 @contextmanager
@@ -138,18 +150,37 @@ def state_of(module: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in module.state_dict().items()}
 
 
+def _begun(
+    learner: Learner, history: list[EpochRecord], batch_size: int | None
+) -> tuple[Copy, list[EpochRecord], int | None]:
+    return copy_of(learner), history, batch_size
+
+
+def _answers(
+    module: nn.Module,
+    check: Examples,
+    prepare: Callable[[Tensor], Tensor],
+    classes: Sequence[str],
+    together: Processes,
+) -> Tensor:
+    """Logits (N, K) of the pictures set aside, of which each process answers for a part."""
+    count = len(check.inputs)
+    mine = predict(module, check.inputs[together.rows(count)], prepare)
+    return together.all_rows(mine, (count, len(classes)))
+
+
 def _finished(
     learner: Learner,
     history: Sequence[EpochRecord],
     check: Examples,
-    prepare: Callable[[Tensor], Tensor],
     classes: Sequence[str],
+    answer: Callable[[nn.Module], Tensor],
 ) -> Fitted:
     """Gives the module the weights that count, and measures them."""
     best = learner.best or (learner.average.state_dict() if learner.average is not None else None)
     if best is not None:
         learner.module.load_state_dict(best)
-    logits = predict(learner.module, check.inputs, prepare).cpu()
+    logits = answer(learner.module).cpu()
     targets = check.targets.cpu()
     counted = history[best_epoch(history) - 1] if learner.best is not None else history[-1]
     figures = {"accuracy": counted.accuracy, "validation_images": float(len(targets))}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import torch
@@ -16,11 +16,13 @@ from .features import MAPPED_FROM, Features, features_of, store_at
 from .fingerprints import Fingerprints, Views
 from .fit import Examples, Fitted, fit, seeded
 from .heads import HeadClassifier
+from .processes import ALONE, Processes
 from .targets import targets_of
 
 if TYPE_CHECKING:
     from ..models.protocols import ImageEmbedder
     from .data import Labelled
+    from .data_report import DataReport
     from .settings import Settings
 
 AUGMENTED_VIEWS: Final = 4
@@ -46,6 +48,7 @@ def train_head(
     settings: Settings,
     progress: bool | None,
     cache: bool | str | os.PathLike[str] = False,
+    together: Processes = ALONE,
 ) -> Headed:
     """Trains a linear head over an embedder, which stays as it is.
 
@@ -58,10 +61,39 @@ def train_head(
         settings: how to train; with augmentation each picture has four views, of which every step takes one by chance.
         progress: see `visionkit.progress.bar`.
         cache: whether and where features are kept for the next training: see `features.store_at`.
+        together: of several processes the main one trains the head, for all.
 
     Raises:
         TrainingError: no picture could be loaded, or none of a class, or the loss is NaN.
     """
+    made = together.from_main(lambda: _made(embedder, learn, check, settings=settings, progress=progress, cache=cache))
+    kept, check_kept = made.kept
+    model = HeadClassifier(embedder, made.head, learn.classes)
+    model.multi_label = learn.multi_label
+    learn = replace(learn.choose(kept), report=made.report)
+    return Headed(model, made.fitted, made.failures, learn, replace(check.choose(check_kept), report=made.report))
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A head, on the CPU, and how its training went; `kept`: which of the pictures could be loaded."""
+
+    head: nn.Linear
+    fitted: Fitted
+    failures: tuple[Failure, ...]
+    kept: tuple[tuple[int, ...], tuple[int, ...]]
+    report: DataReport | None
+
+
+def _made(
+    embedder: ImageEmbedder,
+    learn: Labelled,
+    check: Labelled,
+    *,
+    settings: Settings,
+    progress: bool | None,
+    cache: bool | str | os.PathLike[str],
+) -> _Made:
     classes = learn.classes
     store = store_at(cache)
     many = settings.augment != "none"
@@ -92,9 +124,7 @@ def train_head(
     with torch.no_grad():
         head.weight.div_(std)
         head.bias.sub_(head.weight @ mean)
-    model = HeadClassifier(embedder, head, classes)
-    model.multi_label = learn.multi_label
-    return Headed(model, fitted, failures, learn, check)
+    return _Made(head.cpu(), fitted, failures, (features.kept, checked.kept), learn.report)
 
 
 def _placed(features: Features, device: torch.device) -> tuple[Tensor, torch.device]:

@@ -21,6 +21,7 @@ from ..log import log
 from ..models.folder import HISTORY_FILE, SETTINGS_FILE
 from .board import Board, open_board
 from .checkpoint import read_checkpoint, restore, write_checkpoint
+from .processes import ALONE, UNTOLD, Processes
 from .run import EpochRecord
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ class Keeper:
             ) from err
 
     def _check_same(self, before: dict[str, Any]) -> None:
-        then, now = _flat(before), _flat(self._begun_with)
+        then, now = UNTOLD | _flat(before), UNTOLD | _flat(self._begun_with)
         for name in [*then, *(n for n in now if n not in then)]:
             if then.get(name) != now.get(name):
                 raise TrainingError(
@@ -159,15 +160,17 @@ class Keeper:
 
 
 @contextmanager
-def keeping(folder: Path | None, begun_with: Callable[[], dict[str, Any]], *, resume: bool) -> Iterator[Keeper | None]:
+def keeping(
+    folder: Path | None, begun_with: Callable[[], dict[str, Any]], *, resume: bool, together: Processes = ALONE
+) -> Iterator[Keeper | None]:
     """A keeper for a training that shall be kept, in a folder that no other training uses meanwhile; else None.
 
-    Within it an error or Ctrl-C says how to go on.
+    Of several processes the main one has it. Within it an error or Ctrl-C says how to go on.
 
     Raises:
         TrainingError: another process trains there; and what `Keeper` raises.
     """
-    if folder is None:
+    if folder is None or not together.main:
         yield None
         return
     try:
@@ -176,7 +179,7 @@ def keeping(folder: Path | None, begun_with: Callable[[], dict[str, Any]], *, re
     except OSError as err:
         raise TrainingError(f"nothing can be written to {folder}: {err.strerror}") from err
     try:
-        keeper = Keeper(folder, begun_with(), resume=resume)
+        keeper = Keeper(folder, {**begun_with(), **together.told()}, resume=resume)
         try:
             yield keeper
         except KeyboardInterrupt:

@@ -14,6 +14,7 @@ from ..errors import InputError, TrainingError
 from ..log import log
 from ..pipeline.device import has_bfloat16
 from .loop import Learner, Lesson, generator, loss_of
+from .processes import ALONE, Processes
 from .settings import Recipe, Settings
 
 _LARGEST_BATCH: Final = 512
@@ -33,7 +34,13 @@ class Group:
     share: float = 1.0
 
 
-def new_learner(module: nn.Module, groups: Sequence[Group], settings: Settings, device: torch.device) -> Learner:
+def new_learner(
+    module: nn.Module,
+    groups: Sequence[Group],
+    settings: Settings,
+    device: torch.device,
+    precision: torch.dtype = torch.float32,
+) -> Learner:
     """A learner before its first step; without groups it learns all parameters at the full rate."""
     groups = groups or [Group(tuple(module.parameters()))]
     peaks = [settings.learning_rate * group.share for group in groups]
@@ -47,7 +54,8 @@ def new_learner(module: nn.Module, groups: Sequence[Group], settings: Settings, 
     else:
         optimizer = torch.optim.AdamW(chosen, weight_decay=settings.weight_decay)
     average = copy.deepcopy(module) if settings.recipe.ema is not None else None
-    return Learner(module, optimizer, average, loss_sum=torch.zeros((), device=device))
+    scaler = torch.amp.GradScaler(device.type) if precision == torch.float16 else None
+    return Learner(module, optimizer, average, loss_sum=torch.zeros((), device=device), scaler=scaler)
 
 
 def class_weights(recipe: Recipe, targets: Tensor, classes: Sequence[str]) -> Tensor | None:
@@ -73,20 +81,22 @@ def class_weights(recipe: Recipe, targets: Tensor, classes: Sequence[str]) -> Te
     return len(targets) / (len(classes) * counts)
 
 
-def arithmetic(recipe: Recipe, device: torch.device) -> torch.dtype:
-    """The precision of the arithmetic: of the recipe, where the device has it."""
+def arithmetic(recipe: Recipe, device: torch.device, launched: torch.dtype | None = None) -> torch.dtype:
+    """The precision of the arithmetic, where the device has it: of the recipe, else of the launcher."""
+    said = {"float32": torch.float32, "bfloat16": torch.bfloat16, None: launched}[recipe.precision]
     if device.type == "cuda":
-        able = torch.cuda.is_bf16_supported()
-        return torch.bfloat16 if able and recipe.precision != "float32" else torch.float32
-    if recipe.precision != "bfloat16":
+        wanted = said or torch.bfloat16
+        return wanted if wanted != torch.bfloat16 or torch.cuda.is_bf16_supported() else torch.float32
+    if said in (None, torch.float32):
         return torch.float32
-    if device.type != "cpu" or not has_bfloat16():
-        log.warning("visionkit: this %s has no bfloat16, so it trains in float32", device.type)
+    if said == torch.float16 or device.type != "cpu" or not has_bfloat16():
+        name = str(said).removeprefix("torch.")
+        log.warning("visionkit: this %s does not train in %s, so it trains in float32", device.type, name)
         return torch.float32
     return torch.bfloat16
 
 
-def batch_size_for(learner: Learner, lesson: Lesson, settings: Settings) -> int:
+def batch_size_for(learner: Learner, lesson: Lesson, settings: Settings, together: Processes = ALONE) -> int:
     """The batch size of the settings; "auto" is found by steps with a copy, halving until memory suffices.
 
     Raises:
@@ -94,14 +104,14 @@ def batch_size_for(learner: Learner, lesson: Lesson, settings: Settings) -> int:
     """
     if settings.batch_size != "auto":
         return settings.batch_size
-    size = min(_LARGEST_BATCH, max(2, len(lesson.inputs)))
+    size = most = min(_LARGEST_BATCH, max(2, len(lesson.inputs)))
     while not _fits(learner, lesson, size):
         if lesson.inputs.device.type == "cuda":
             torch.cuda.empty_cache()  # outside the handler: the error holds on to what the step had made
         if size <= 2:
             raise TrainingError(f"{lesson.inputs.device} has not the memory to learn from two pictures at once")
         size = max(2, size // 2)
-    return size
+    return together.size_for_all(size, most)
 
 
 def _fits(learner: Learner, lesson: Lesson, size: int) -> bool:

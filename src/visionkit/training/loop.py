@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .processes import ALONE, Processes
 from .schedule import rate_at
 from .settings import Settings
 
@@ -35,6 +36,7 @@ class Learner:
         epoch: epochs that are over.
         step: steps of the next that are over.
         loss_sum: of the pictures in these, float32.
+        scaler: keeps small gradients from vanishing in float16, where that is the precision.
         kept: whether somebody keeps it, so that a step that is stopped midway must be taken back.
         torn: whether a step has changed some of the weights and not yet all: such a learner must not be kept.
     """
@@ -43,12 +45,26 @@ class Learner:
     optimizer: torch.optim.Optimizer
     average: nn.Module | None
     loss_sum: Tensor
+    scaler: torch.amp.GradScaler | None = None
     best: dict[str, Tensor] | None = None
     epoch: int = 0
     step: int = 0
     kept: bool = False
     torn: bool = False
     _before: list[tuple[Tensor, Tensor]] = field(default_factory=list, init=False, repr=False)
+
+    def learn_from(self, loss: Tensor) -> None:
+        """Adds the gradients of a loss."""
+        (loss if self.scaler is None else self.scaler.scale(loss)).backward()  # type: ignore[no-untyped-call,unused-ignore]
+
+    def move(self) -> None:
+        """Moves the weights by the gradients, which are then gone."""
+        if self.scaler is None:
+            self.optimizer.step()
+        else:
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        self.optimizer.zero_grad()
 
     def begin_step(self) -> None:
         """Remembers what the forward pass changes: statistics of batches, and the loss."""
@@ -105,7 +121,9 @@ class Step:
     last: bool
 
 
-def train_steps(learner: Learner, lesson: Lesson, settings: Settings, batch_size: int) -> Iterator[Step]:
+def train_steps(
+    learner: Learner, lesson: Lesson, settings: Settings, batch_size: int, together: Processes = ALONE
+) -> Iterator[Step]:
     """Trains in place, from where the learner stands; yields after each step.
 
     Everything that is drawn comes from the seed and the number of the epoch or step, so that a training that was
@@ -125,14 +143,18 @@ def train_steps(learner: Learner, lesson: Lesson, settings: Settings, batch_size
             number = learner.epoch * steps + learner.step
             rate = rate_at(recipe, number, settings.epochs * steps)
             set_rate(learner.optimizer, rate.factor, rate.momentum)
-            draw = generator(settings.seed, "step", number)
+            draw = generator(settings.seed, together.purpose("step"), number)
+            joint, losses = together.joint(learner.module, len(index)), []
             for part in parts(index.to(device), batch_size):
-                loss = loss_of(learner.module, lesson, part, draw, recipe.label_smoothing)
-                (loss * (len(part) / len(index))).backward()
-                learner.loss_sum += loss.detach() * len(part)
+                share, loss = joint.share(part), learner.loss_sum.new_zeros(())
+                if len(share):
+                    loss = loss_of(learner.module, lesson, share, draw, recipe.label_smoothing, of=part)
+                    learner.learn_from(loss * (len(part) / len(index)))
+                losses.append(loss.detach() * len(part))
+            for loss in joint.add_up(losses):
+                learner.loss_sum += loss
             learner.torn = True
-            learner.optimizer.step()
-            learner.optimizer.zero_grad()
+            learner.move()
             if learner.average is not None and recipe.ema is not None:
                 follow(learner.average, learner.module, min(recipe.ema, (1 + number) / (10 + number)))
             learner.step += 1
@@ -146,11 +168,18 @@ def train_steps(learner: Learner, lesson: Lesson, settings: Settings, batch_size
 
 
 def loss_of(
-    module: nn.Module, lesson: Lesson, index: Tensor, draw: torch.Generator, label_smoothing: float = 0.0
+    module: nn.Module,
+    lesson: Lesson,
+    index: Tensor,
+    draw: torch.Generator,
+    label_smoothing: float = 0.0,
+    *,
+    of: Tensor | None = None,
 ) -> Tensor:
     """The mean loss over some pictures: cross-entropy, or for several labels each one's own binary one.
 
-    The numbers that layers such as dropout draw are torch's own; these too are set from `draw`.
+    The numbers that layers such as dropout draw are torch's own; these too are set from `draw`. Pictures that are a
+    share `of` a batch give their part of that batch's mean.
     """
     device = lesson.inputs.device
     torch.default_generator.manual_seed(draw.initial_seed())
@@ -164,8 +193,14 @@ def loss_of(
         logits = module(lesson.prepare(pixels)).float()
     if lesson.targets.is_floating_point():
         smooth = targets * (1.0 - label_smoothing) + label_smoothing / 2.0
-        return functional.binary_cross_entropy_with_logits(logits, smooth, pos_weight=lesson.class_weights)
-    return functional.cross_entropy(logits, targets, lesson.class_weights, label_smoothing=label_smoothing)
+        loss = functional.binary_cross_entropy_with_logits(logits, smooth, pos_weight=lesson.class_weights)
+    else:
+        loss = functional.cross_entropy(logits, targets, lesson.class_weights, label_smoothing=label_smoothing)
+    if of is None or len(of) == len(index):
+        return loss
+    if lesson.class_weights is None or targets.is_floating_point():
+        return loss * (len(index) / len(of))
+    return loss * (lesson.class_weights[targets].sum() / lesson.class_weights[lesson.targets[of]].sum())
 
 
 def generator(seed: int, purpose: str, number: int) -> torch.Generator:

@@ -20,6 +20,7 @@ from .calibration import calibrate, figures_of
 from .data import Data, Labelled, check_classes, read_data, split
 from .evidence import Explain, gather, worst_mistakes
 from .origin import refuse_other
+from .processes import ALONE, Processes
 from .run import REPORT_FILE, TrainingRun
 
 if TYPE_CHECKING:
@@ -91,18 +92,21 @@ def prepare_out(out: str | os.PathLike[str] | None, *, resume: bool = False) -> 
     return folder
 
 
-def finished_run(folder: Path | None, settings: Settings, origin: dict[str, Any]) -> TrainingRun | None:
+def finished_run(
+    folder: Path | None, settings: Settings, origin: dict[str, Any], together: Processes = ALONE
+) -> TrainingRun | None:
     """The run that ended in a folder, for those who resume what is done; None where none has.
 
     Args:
         folder: of the run.
         settings: of the call.
         origin: what the call would start from, see `origin_of`.
+        together: who asks.
 
     Raises:
         TrainingError: it was made with other settings, from another model or of other data; or it is damaged.
     """
-    if folder is None or not (folder / RUN_FILE).is_file() or (folder / CHECKPOINT_FOLDER).is_dir():
+    if folder is None or not together.from_main(lambda: _has_ended(folder)):
         return None
     record = read_settings(folder).get("training") or {}
     before = record.get("settings")
@@ -114,6 +118,10 @@ def finished_run(folder: Path | None, settings: Settings, origin: dict[str, Any]
     except (OSError, ValidationError) as err:
         raise TrainingError(f"{folder / RUN_FILE} cannot be read: it is damaged; give another out=") from err
     return run.model_copy(update={"model": load_saved(folder), "folder": folder})
+
+
+def _has_ended(folder: Path) -> bool:
+    return (folder / RUN_FILE).is_file() and not (folder / CHECKPOINT_FOLDER).is_dir()
 
 
 class Ended(Protocol):
@@ -147,6 +155,7 @@ def finish(
     *,
     origin: dict[str, Any] | None = None,
     explain: Explain | None = None,
+    together: Processes = ALONE,
 ) -> TrainingRun:
     """Calibrates the model, saves it with its report where a folder was given, and makes the run.
 
@@ -176,7 +185,7 @@ def finish(
     run.keep(gather(ended.learn, ended.check, places, settings=asdict(settings), explain=explain))
     if folder is not None:
         model.training_record = {"settings": asdict(settings), "metrics": fitted.metrics, **(origin or {})}
-        _save(run, folder)
+        together.from_main(lambda: _save(run, folder))
     return run
 
 

@@ -23,6 +23,7 @@ from .data import Labelled
 from .fit import Fitted, fit, seeded
 from .keeper import fingerprint, keeping
 from .pictures import load_pictures, on_device
+from .processes import ALONE, Processes
 from .settings import Settings
 from .vary import varying
 
@@ -53,6 +54,7 @@ def train_network(
     progress: bool | None,
     folder: Path | None = None,
     resume: bool = False,
+    together: Processes = ALONE,
 ) -> Trained:
     """Trains a network, given by a name that takes `pretrained=False` and `num_classes`, or as a module (copied).
 
@@ -61,9 +63,9 @@ def train_network(
         ModelNotFoundError: no such name.
     """
     classes = learn.classes
-    preprocess = Preprocess(size_wh=_size_of(learn))
-    pictures = load_pictures(learn, check, preprocess)
-    mean, std = channel_statistics(pictures.examples.inputs)
+    preprocess = Preprocess(size_wh=together.from_main(partial(_size_of, learn)))
+    pictures = load_pictures(learn, check, preprocess, together)
+    mean, std = together.from_main(partial(channel_statistics, pictures.examples.inputs))
     preprocess = replace(preprocess, mean=mean, std=std)
     prepare = partial(_normalised, preprocess=preprocess)
     with seeded(settings.seed, device):
@@ -76,7 +78,7 @@ def train_network(
             same = fingerprint((examples.inputs, examples.targets), (checks.inputs, checks.targets))
             return {"network": built_by or {"class": name}, "settings": asdict(settings), **same}
 
-        with keeping(folder, begun_with, resume=resume) as keeper:
+        with keeping(folder, begun_with, resume=resume, together=together) as keeper:
             fitted = fit(
                 network,
                 examples,
@@ -87,6 +89,7 @@ def train_network(
                 progress=progress,
                 vary=varying(settings.augment, len(classes)),
                 keeper=keeper,
+                together=together,
             )
     trained = ModuleClassifier(
         network,

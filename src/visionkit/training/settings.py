@@ -29,7 +29,8 @@ class Recipe:
             the best epoch are then the model's. None: all epochs, and the last weights.
         ema: decay of a running average of the weights, such as 0.999, which is then the model; None: the weights.
         accumulate: batches whose gradients make one step together, where the device has no memory for a larger batch.
-        precision: "float32"; "bfloat16": mixed, where the device has it; None: the second on CUDA, else the first.
+        precision: "float32"; "bfloat16": mixed, where the device has it; None: what `accelerate launch
+            --mixed_precision` asks for, else the second on CUDA, and the first elsewhere.
 
     Raises:
         InputError: a value that makes no sense.

@@ -22,6 +22,7 @@ from .keeper import fingerprint, keeping
 from .learner import Group
 from .lora import add_lora, merge_lora
 from .pictures import load_pictures, on_device
+from .processes import ALONE, Processes
 from .settings import Settings
 from .vary import varying
 
@@ -87,6 +88,7 @@ def tune(
     progress: bool | None,
     folder: Path | None,
     resume: bool,
+    together: Processes = ALONE,
 ) -> Headed:
     """Trains a head alone first, then it and a part of the network together, in place.
 
@@ -99,20 +101,22 @@ def tune(
     """
     if not hasattr(embedder, "module") or not hasattr(embedder, "plain_features"):
         raise CapabilityError(f"{embedder.name} has no module to train: use train='head'")
+    together.check_place(embedder.module, embedder.name)
     device, classes = embedder.device, learn.classes
-    pictures = load_pictures(learn, check, embedder.preprocess)
-    if folder is not None and resume and read_checkpoint(folder) is not None:
+    pictures = load_pictures(learn, check, embedder.preprocess, together)
+    if together.from_main(lambda: folder is not None and resume and read_checkpoint(folder) is not None):
         model = HeadClassifier(embedder, nn.Linear(_feature_count(embedder), len(classes)), classes)
     else:
         first = Settings(epochs=_HEAD_EPOCHS, batch_size=32, learning_rate=1e-2, weight_decay=0.1, seed=settings.seed)
-        model = train_head(embedder, pictures.learn, pictures.check, settings=first, progress=False).model
+        headed = train_head(embedder, pictures.learn, pictures.check, settings=first, progress=False, together=together)
+        model = headed.model
     examples, checks = on_device(pictures.examples, device), on_device(pictures.checks, device)
 
     def begun_with() -> dict[str, Any]:
         same = fingerprint((examples.inputs, examples.targets), (checks.inputs, checks.targets))
         return {"network": model.architecture(), "train": asdict(part), "settings": asdict(settings), **same}
 
-    with seeded(settings.seed, device), keeping(folder, begun_with, resume=resume) as keeper:
+    with seeded(settings.seed, device), keeping(folder, begun_with, resume=resume, together=together) as keeper:
         network = _Network(model)
         groups = _choose(network, part, examples)
         fitted = fit(
@@ -126,6 +130,7 @@ def tune(
             vary=varying(settings.augment, len(classes)),
             groups=groups,
             keeper=keeper,
+            together=together,
         )
     if part.kind == "lora":
         merge_lora(network.backbone)
