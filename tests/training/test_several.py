@@ -243,6 +243,8 @@ def test_shares_are_the_batch(size, count):
     assert all(len(share) != 1 for share in shares) or size == 1  # batch normalisation needs two
     rows = [one_of(rank, count).rows(size) for rank in range(count)]
     assert torch.equal(torch.cat([batch[part] for part in rows]), batch)
+    seeds = {generator(0, one_of(rank, count).purpose("step"), 1).initial_seed() for rank in range(count)}
+    assert len(seeds) == count
 
 
 @pytest.mark.parametrize("several", [False, True], ids=["one label", "several labels"])
@@ -300,7 +302,6 @@ def test_gradients_are_scaled_in_float16():
     take(twin, copy_of(scaled))
     assert twin.scaler.state_dict() == scaled.scaler.state_dict()
     assert torch.equal(twin.module.weight, scaled.module.weight)
-    assert generator(0, "step", 1).initial_seed() != generator(0, "step of process 1", 1).initial_seed()
 
 
 @pytest.mark.parametrize(
