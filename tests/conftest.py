@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ os.environ["VISIONKIT_CACHE"] = _cache.name
 
 pytest_plugins = [
     "support.backbones",
+    "support.browser",
     "support.clip",
     "support.detectors",
     "support.diffusion",
@@ -29,6 +31,13 @@ pytest_plugins = [
 """Models and servers that tests of several folders share."""
 
 ROOT = Path(__file__).parent.parent
+
+
+def pytest_configure(config):
+    """The oldest torch that is allowed warns of itself while it exports and loads; newer ones do not."""
+    if version("torch").startswith("2.10."):
+        config.addinivalue_line("filterwarnings", "ignore:`isinstance.treespec, LeafSpec.`:FutureWarning")
+        config.addinivalue_line("filterwarnings", "ignore:The given buffer is not writable:UserWarning")
 
 
 @pytest.fixture(scope="session")

@@ -2,79 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
 import numpy as np
 import pytest
 
 import visionkit as vk
+from support.browser import browse, measured
 from support.results import HOSTILE, every_result
 from visionkit.results import Classification, Detections
 
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--hide-scrollbars",
-    "--enable-logging=stderr",
-]
 HARM = (
     "<script>document.title='ran'</script><img src='/harm.png' onerror=\"document.title='ran'\">"
     "<script>nothing.there()</script><svg onload=\"document.title='ran'\"></svg>"
     "<link rel=stylesheet href=/harm.css></div></div>\"'&amp;"
 )
-
-
-@pytest.fixture
-def serve():
-    """A server of one page on loopback: gives the function that starts it, and notes every path that is asked for."""
-    asked = []
-    body = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            asked.append(self.path)
-            self.send_response(200 if self.path == "/" else 404)
-            self.send_header("Content-Type", "text/html; charset=utf-8")
-            self.end_headers()
-            if self.path == "/":
-                self.wfile.write(body[0].encode())
-
-        def log_message(self, *_):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-
-    def start(page):
-        body[:] = [page]
-        asked.clear()
-        return f"http://127.0.0.1:{server.server_port}/", asked
-
-    yield start
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-def browse(url, tmp_path, width, *, picture=None):
-    """The page's elements after its scripts had their time, and what the browser logged."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.skip("needs Chromium: apt-get install -y chromium")
-    command = [chromium, *FLAGS, f"--user-data-dir={tmp_path / f'profile-{width}'}", f"--window-size={width},2600"]
-    command += ["--virtual-time-budget=2000", "--dump-dom", *([f"--screenshot={picture}"] if picture else []), url]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    return done.stdout, done.stderr
 
 
 def page_of(results):
@@ -109,26 +49,26 @@ def all_results(photos):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [1280, 390])
-def test_all_results_in_chromium(width, tmp_path, serve, photos):
-    url, asked = serve(page_of(all_results(photos)))
+def test_all_results_in_chromium(width, tmp_path, serve_pages, photos):
+    url, asked = serve_pages({"/": page_of(all_results(photos))})
     picture = tmp_path / "results.png"
-    dom, log = browse(url, tmp_path, width, picture=picture)
+    dom, log = browse(url, tmp_path, (width, 2600), picture=picture)
     assert asked == ["/"]
     assert "<title>quiet</title>" in dom
     assert dom.count("<script") == 1  # the test's own
     assert "CONSOLE" not in log
-    data = dict(item.split("=") for item in dom[dom.index("<body") :].split(">")[0].split() if item.startswith("data-"))
-    assert data["data-broken"] == '"0"'
-    assert data["data-wide"] == data["data-room"]  # nothing is cut off or to be scrolled to
+    found = measured(dom)
+    assert found["broken"] == "0"
+    assert found["wide"] == found["room"]  # nothing is cut off or to be scrolled to
     shown = np.asarray(vk.load_image(picture))
     assert shown.shape[1] == width
     assert len(np.unique(shown.reshape(-1, 3), axis=0)) > 1000
 
 
 @pytest.mark.slow
-def test_this_browser_would_run_it_and_fetch_it(tmp_path, serve):
-    url, asked = serve(f"<!doctype html><title>quiet</title><link rel=icon href='data:,'><body>{HARM}")
-    dom, log = browse(url, tmp_path, 800)
+def test_this_browser_would_run_it_and_fetch_it(tmp_path, serve_pages):
+    url, asked = serve_pages({"/": f"<!doctype html><title>quiet</title><link rel=icon href='data:,'><body>{HARM}"})
+    dom, log = browse(url, tmp_path, (800, 2600))
     assert "<title>ran</title>" in dom
     assert {"/harm.png", "/harm.css"} <= set(asked)
     assert "nothing is not defined" in log
