@@ -198,3 +198,16 @@ def test_pixels_are_the_callers_own():
     batch = next(Batches([array], Preprocess(size_wh=(9, 9)), device="cpu"))
     batch.pixels.add_(1)
     assert array.max() == 0
+
+
+def test_the_default_type_of_the_process_changes_nothing():
+    """What is kept of a first batch would else be wrong for every later one."""
+    values = torch.arange(0, 192, dtype=torch.uint8).view(1, 3, 8, 8)
+    mean, std = (0.1234, 0.2345, 0.3456), (0.2123, 0.2234, 0.2345)
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        ours = normalise(values, mean, std, torch.float32)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    expected = (values / 255 - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
+    assert torch.allclose(ours, expected, atol=1e-5)

@@ -130,7 +130,9 @@ def normalise(
     count, channels, height, width = pixels.shape
     scale, shift = _rows(tuple(mean), tuple(std), width, pixels.device)
     if out is None:
-        out = torch.empty((count, height, width, channels), device=pixels.device).permute(0, 3, 1, 2)
+        out = torch.empty((count, height, width, channels), dtype=torch.float32, device=pixels.device).permute(
+            0, 3, 1, 2
+        )
     # One multiply-add over whole rows: over three channels that lie side by side it is four times slower.
     values = out.copy_(pixels).permute(0, 2, 3, 1).view(count * height, width * channels)
     torch.addcmul(shift, values, scale, out=values)
@@ -141,8 +143,10 @@ def normalise(
 def _rows(mean: tuple[float, ...], std: tuple[float, ...], width: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """What a row of pixels in channels-last memory is multiplied by, and what is added then."""
     with torch.inference_mode(mode=False):  # of use to every later caller
-        scale = torch.tensor([1.0 / (255.0 * s) for s in std], device=device).repeat(width)
-        shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)], device=device).repeat(width)
+        scale = torch.tensor([1.0 / (255.0 * s) for s in std], dtype=torch.float32, device=device).repeat(width)
+        shift = torch.tensor(
+            [-m / s for m, s in zip(mean, std, strict=True)], dtype=torch.float32, device=device
+        ).repeat(width)
     return scale, shift
 
 
