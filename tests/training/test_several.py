@@ -317,14 +317,15 @@ def test_gradients_are_scaled_in_float16():
     ],
 )
 def test_ways_that_several_do_not_train(monkeypatch, env, device, error, message):
-    for name, value in {"WORLD_SIZE": "2", **env}.items():
+    for name, value in {"WORLD_SIZE": "2", "ACCELERATE_MIXED_PRECISION": "no", **env}.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(error, match=message), launched(device):
         pass
 
 
-def test_one_process_is_left_alone(monkeypatch):
-    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "4")  # some other program of MPI
+@pytest.mark.parametrize("name", ["WORLD_SIZE", "OMPI_COMM_WORLD_SIZE"])
+def test_processes_of_other_launchers_train_alone(monkeypatch, name):
+    monkeypatch.setenv(name, "4")
     with launched(None) as alone:
         assert (alone.count, alone.rank, alone.main, alone.place("cpu")) == (1, 0, True, "cpu")
 

@@ -1,4 +1,4 @@
-"""Whether a launcher, such as `accelerate launch`, started this process alone or with others, and how to train."""
+"""Whether `accelerate launch` started this process alone or with others, and how to train."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ PRECISIONS: Final = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 """What `--mixed_precision` may be → the precision of the arithmetic; None: nothing is said."""
 
 _PRECISION: Final = "ACCELERATE_MIXED_PRECISION"
-_OF_MPI: Final = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
-"""Where MPI's launchers say how many processes there are: they too start programs that have nothing to do with us."""
+_SIZES: Final = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+"""Where it stands how many processes there are."""
 
 
 @contextmanager
@@ -44,6 +44,10 @@ def launched(device: str | torch.device | None) -> Iterator[Processes]:
 
 
 def _with_others() -> bool:
-    """Whether a launcher started more processes than this one."""
-    names = ("WORLD_SIZE", *(_OF_MPI if _PRECISION in os.environ else ()))
-    return any(size.isdigit() and int(size) > 1 for size in (os.environ.get(name, "") for name in names))
+    """Whether `accelerate launch` started more processes than this one.
+
+    Other launchers say how many there are, too; theirs may each train a network of their own.
+    """
+    if _PRECISION not in os.environ:  # accelerate's always sets it
+        return False
+    return any(size.isdigit() and int(size) > 1 for size in (os.environ.get(name, "") for name in _SIZES))
