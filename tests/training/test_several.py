@@ -18,6 +18,7 @@ from visionkit.cnn import SimpleCNN
 from visionkit.errors import InputError, TrainingError
 from visionkit.training import Recipe, keeper
 from visionkit.training.checkpoint import copy_of, take
+from visionkit.training.fingerprints import layers_digest
 from visionkit.training.launch import launched
 from visionkit.training.learner import arithmetic, new_learner
 from visionkit.training.loop import Lesson, generator, loss_of, train_steps
@@ -129,6 +130,8 @@ def main(folder):
     errors["stopped"] = stopped(folder / "run")
     errors["broken"] = refused(lambda: train(made(Drawing, 0, 7 if rank else None)))
     errors["no number"] = refused(lambda: train("visionkit:simple_cnn", learning_rate=1e30, recipe=EXACT))
+    errors["other network"] = refused(lambda: train(SimpleCNN(2, activation="sigmoid" if rank else "relu")))
+    errors["other layers"] = refused(lambda: train(nn.Sequential(nn.Dropout(0.1 + rank / 2), *Drawing().layers)))
     errors["other call"] = refused(lambda: train("visionkit:simple_cnn", epochs=2 + rank))
     runs["resumed"] = told(drawn(out=folder / "run", resume=True))
     runs["ended"] = {"saved": torch.tensor(float((folder / "run" / "report.html").exists()))}
@@ -214,6 +217,11 @@ def test_one_that_fails_ends_all(two):
     for said in (first["no number"], second["no number"]):
         assert "TrainingError" in said
         assert "the loss is" in said
+    for said in (first["other network"], second["other network"]):
+        assert "'activation': 'sigmoid'" in said
+        assert said.endswith("every process must make the same call on the same data")
+    for said in (first["other layers"], second["other layers"]):
+        assert said.startswith("TrainingError: process 1 was called with layers '")
     for said in (first["other call"], second["other call"]):
         assert said == (
             "TrainingError: process 1 was called with epochs 3, the main process with 2: "
@@ -245,6 +253,24 @@ def test_shares_are_the_batch(size, count):
     assert torch.equal(torch.cat([batch[part] for part in rows]), batch)
     seeds = {generator(0, one_of(rank, count).purpose("step"), 1).initial_seed() for rank in range(count)}
     assert len(seeds) == count
+
+
+class Odd(nn.Linear):
+    """Says where in memory it lies, which is elsewhere in every process."""
+
+    def extra_repr(self):
+        return object.__repr__(self)
+
+
+def test_layers_of_other_networks_are_others():
+    def network(dropout=0.5, width=2):
+        return nn.Sequential(Odd(3, width), nn.Dropout(dropout))
+
+    networks = [network(), network(), network(dropout=0.1), network(width=4)]
+    assert len({str(one) for one in networks}) == 4
+    one, same, *others = map(layers_digest, networks)
+    assert one == same
+    assert len({one, *others}) == 3
 
 
 @pytest.mark.parametrize("several", [False, True], ids=["one label", "several labels"])

@@ -92,7 +92,7 @@ def fine_tune(
         ModelError: the model cannot be loaded.
     """
     from ..pipeline.augment import check_policy
-    from ..training.fingerprints import weights_digest
+    from ..training.fingerprints import layers_digest, weights_digest
     from ..training.frozen import train_head
     from ..training.launch import launched
     from ..training.origin import origin_of
@@ -119,7 +119,14 @@ def fine_tune(
         _check_embedder(embedder, saved=out is not None)
         folder = together.from_main(lambda: prepare_out(out, resume=resume))
         learn, check = split_data(data, validation, seed, on_error=on_error)
-        together.check_same(**asdict(settings), pictures=len(learn), classes=learn.classes)
+        module = getattr(embedder, "module", None)
+        together.check_same(
+            model=embedder.name,
+            layers=None if module is None else layers_digest(module),
+            **asdict(settings),
+            pictures=len(learn),
+            classes=learn.classes,
+        )
         origin: dict[str, Any] = {}
         if folder is not None:
             begun = {"architecture": embedder.architecture(), "weights": weights_digest(embedder.module)}

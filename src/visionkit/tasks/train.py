@@ -82,6 +82,7 @@ def train(
 
     from ..pipeline import choose_device
     from ..pipeline.augment import check_policy
+    from ..training.fingerprints import layers_digest
     from ..training.launch import launched
     from ..training.origin import origin_of
     from ..training.prepare import finish, finished_run, prepare_out, split_data
@@ -103,7 +104,10 @@ def train(
     with launched(device) as together:
         folder = together.from_main(lambda: prepare_out(out, resume=resume))
         learn, check = split_data(data, validation, seed, on_error=on_error)
-        together.check_same(**asdict(settings), pictures=len(learn), classes=learn.classes)
+        layers = layers_digest(model) if isinstance(model, nn.Module) else None
+        together.check_same(
+            **named(model), layers=layers, **asdict(settings), pictures=len(learn), classes=learn.classes
+        )
         origin = together.from_main(lambda: origin_of(learn, check, named(model)) if folder is not None else {})
         if resume and (ended := finished_run(folder, settings, origin, together)):
             return ended

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -78,6 +79,13 @@ def weights_digest(module: nn.Module) -> str:
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
         digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def layers_digest(module: nn.Module) -> str:
+    """64 hexadecimal digits of what a module says of its layers, and of its weights' names and shapes."""
+    said = re.sub(r" at 0x[0-9a-fA-F]+", "", str(module))  # another in every process
+    shapes = [f"{name} {value.dtype} {tuple(value.shape)}" for name, value in module.state_dict().items()]
+    return hashlib.sha256("\n".join([type(module).__name__, said, *shapes]).encode()).hexdigest()
 
 
 def _pictures(sources: Sequence[Source]) -> str | None:
