@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
@@ -11,6 +12,7 @@ import threading
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import visionkit as vk
 from visionkit.errors import TrainingError
@@ -183,10 +185,50 @@ def test_a_record_that_tells_nothing(record):
 
 def test_pictures_in_memory_are_known_by_what_they_show():
     array = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
-    same = [array, vk.load_image(array), torch.from_numpy(array)]
-    one, other, tensor, address = contents_of([*same, "https://x.test/a"])
-    assert one == other == tensor
+    tensor = torch.from_numpy(array).permute(2, 0, 1)
+    one, other, third, address = contents_of([array, vk.load_image(array), tensor, "https://x.test/a"])
+    assert one == other == third
     assert address is None
+    red, blue = (Image.new("P", (4, 4)) for _ in range(2))
+    red.putpalette([255, 0, 0])
+    blue.putpalette([0, 0, 255])
+    assert len({*contents_of([red, blue])}) == 2
+
+
+def test_pictures_in_memory_that_cannot_be_read_are_left_out_with_a_folder_too(tmp_path):
+    file = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(file, "PNG")
+    cut = Image.open(io.BytesIO(file.getvalue()[:2000]))
+    half = torch.rand(3, 8, 8, generator=torch.manual_seed(0)).bfloat16()
+    run = vk.train([*colours(), (cut, "red"), (half, "red")], epochs=1, out=tmp_path / "run")
+    assert len(run.failures) == 1
+    board = vk.evaluate(run.model, [*colours(), (half, "red")])
+    assert board.rows[0].learnt is not None
+
+
+class Colours(torch.utils.data.Dataset):
+    """Of one seed: items by position, with labels of their own."""
+
+    classes = ("blue", "red")
+
+    def __init__(self, seed):
+        self.pairs = colours(seed=seed)
+        self.targets = [self.classes.index(label) for _, label in self.pairs]
+
+    def __len__(self):
+        return len(self.pairs)
+
+    def __getitem__(self, index):
+        return self.pairs[index][0], self.targets[index]
+
+
+def test_a_data_set_with_other_pictures_of_the_same_labels(tmp_path):
+    run = vk.train(Colours(0), epochs=1, out=tmp_path / "run")
+    assert vk.train(Colours(0), epochs=1, out=tmp_path / "run", resume=True).history == run.history
+    with pytest.raises(TrainingError, match="other data: .* now, with another content, order or label"):
+        vk.train(Colours(1), epochs=1, out=tmp_path / "run", resume=True)
+    assert vk.evaluate(run.model, Colours(0)).rows[0].learnt == 0.75
+    assert vk.evaluate(run.model, Colours(1)).rows[0].learnt == 0.0
 
 
 def test_curves_are_written_and_nothing_is_left_running(tmp_path):

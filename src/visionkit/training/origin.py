@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from ..errors import TrainingError
-from ..images import Picture, Source, describe, is_tensor
+from ..errors import TrainingError, VisionkitError
+from ..images import Picture, Source, describe, is_tensor, load_image
+from .datasets import Item
 from .same_bytes import content_digest
 
 if TYPE_CHECKING:
@@ -60,7 +61,10 @@ def refuse_other(folder: Path, record: dict[str, Any], origin: dict[str, Any]) -
 
 
 def contents_of(sources: Sequence[Source]) -> list[str | None]:
-    """Digests of what the sources hold; None for what cannot be told without fetching or making it."""
+    """Digests of what files and bytes hold, and of what all else shows; None for addresses and what cannot be read.
+
+    The items of a data set that have no stored bytes are made once more for it.
+    """
     return [_content(source) for source in sources]
 
 
@@ -89,11 +93,13 @@ def learnt_share(record: object, contents: Sequence[str | None]) -> float | None
 
 
 def _content(source: Any) -> str | None:
-    if isinstance(source, Picture):
-        source = np.asarray(source)
-    elif is_tensor(source):
-        source = np.asarray(source.detach().cpu().numpy())
-    digest = content_digest(source)
+    made = isinstance(source, Item) and not source.content
+    try:
+        if made or isinstance(source, (Picture, np.ndarray)) or is_tensor(source):
+            source = np.asarray(load_image(source))
+        digest = content_digest(source)
+    except VisionkitError:  # told where it is loaded to be learnt from
+        return None
     return digest.hex()[:_LENGTH] if digest is not None else None
 
 
@@ -101,5 +107,7 @@ def _digest(data: Labelled, contents: Sequence[str | None]) -> str:
     """Of pictures in their order, by content or else by name, with their labels."""
     digest = hashlib.sha256()
     for source, content, names in zip(data.sources, contents, data.names(), strict=True):
-        digest.update(json.dumps([content or describe(source), *names]).encode())
+        digest.update(
+            json.dumps([content or (source if isinstance(source, str) else describe(source)), *names]).encode()
+        )
     return digest.hexdigest()
