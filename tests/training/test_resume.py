@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import logging
@@ -152,6 +153,40 @@ def test_a_run_that_was_fine_tuned_from_other_weights(tmp_path):
     assert again.history == run.history
     with pytest.raises(TrainingError, match="was trained from another model, or from other weights"):
         vk.fine_tune(colours(), model=model(1), epochs=1, out=tmp_path / "run", resume=True)
+
+
+def own_network(width=4):
+    layers = [
+        torch.nn.Conv2d(3, width, 3),
+        torch.nn.AdaptiveAvgPool2d(1),
+        torch.nn.Flatten(),
+        torch.nn.Linear(width, 2),
+    ]
+    return torch.nn.Sequential(*layers)
+
+
+def test_a_run_of_a_module_of_ones_own(tmp_path):
+    run = vk.train(colours(), model=own_network(), epochs=1, out=tmp_path / "run")
+    mine = own_network()  # other first weights, as in a script that is started again
+    before = copy.deepcopy(mine.state_dict())
+    again = vk.train(colours(), model=mine, epochs=1, out=tmp_path / "run", resume=True)
+    assert again.history == run.history
+    picture = colours()[0][0]
+    then, now = (vk.classify(picture, model=one.model).model_dump(exclude={"model"}) for one in (run, again))
+    assert then == now
+    assert all(torch.equal(value, before[name]) for name, value in mine.state_dict().items())
+    with pytest.raises(TrainingError, match="was trained from another model, or from other weights"):
+        vk.train(colours(), model=own_network(width=5), epochs=1, out=tmp_path / "run", resume=True)
+
+
+def test_a_head_over_a_head_over_a_module_of_ones_own(tmp_path):
+    model = vk.wrap_model(own_network(), preprocess=vk.Preprocess(size_wh=(8, 8)), device="cpu")
+    first = vk.fine_tune(colours(), model=model, epochs=1, out=tmp_path / "run")
+    again = vk.fine_tune(colours(), model=model, epochs=1, out=tmp_path / "run", resume=True)
+    assert again.history == first.history
+    second = vk.fine_tune(colours(), model=first.model, epochs=1, out=tmp_path / "second")
+    again = vk.fine_tune(colours(), model=first.model, epochs=1, out=tmp_path / "second", resume=True)
+    assert again.history == second.history
 
 
 def test_a_run_that_is_damaged(ended, tmp_path):

@@ -131,7 +131,8 @@ def fine_tune(
         if folder is not None:
             begun = {"architecture": embedder.architecture(), "weights": weights_digest(embedder.module)}
             origin = together.from_main(lambda: origin_of(learn, check, begun))
-        if resume and (ended := finished_run(folder, settings, origin, together)):
+        own = _innermost(embedder)
+        if resume and (ended := finished_run(folder, settings, origin, module=own, together=together)):
             return ended
         if embedder is model:
             embedder = copy.deepcopy(embedder)
@@ -153,6 +154,13 @@ def fine_tune(
             )
         heat = heat_of(tuned.model)
         return finish(tuned, settings, folder, origin=origin, explain=heat, together=together)
+
+
+def _innermost(embedder: Any) -> Any:
+    """The module below all heads."""
+    while hasattr(embedder, "embedder"):
+        embedder = embedder.embedder
+    return getattr(embedder, "module", None)
 
 
 def _check_embedder(embedder: object, *, saved: bool) -> None:

@@ -109,7 +109,8 @@ def train(
             **named(model), layers=layers, **asdict(settings), pictures=len(learn), classes=learn.classes
         )
         origin = together.from_main(lambda: origin_of(learn, check, named(model)) if folder is not None else {})
-        if resume and (ended := finished_run(folder, settings, origin, together)):
+        own = None if isinstance(model, str) else model
+        if resume and (ended := finished_run(folder, settings, origin, module=own, together=together)):
             return ended
         trained = train_network(
             model,

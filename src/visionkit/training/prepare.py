@@ -24,6 +24,8 @@ from .processes import ALONE, Processes
 from .run import REPORT_FILE, TrainingRun
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from ..errors import Failure
     from ..models.wrap import ModuleClassifier
     from .fit import Fitted
@@ -93,7 +95,12 @@ def prepare_out(out: str | os.PathLike[str] | None, *, resume: bool = False) -> 
 
 
 def finished_run(
-    folder: Path | None, settings: Settings, origin: dict[str, Any], together: Processes = ALONE
+    folder: Path | None,
+    settings: Settings,
+    origin: dict[str, Any],
+    *,
+    module: nn.Module | None = None,
+    together: Processes = ALONE,
 ) -> TrainingRun | None:
     """The run that ended in a folder, for those who resume what is done; None where none has.
 
@@ -101,6 +108,7 @@ def finished_run(
         folder: of the run.
         settings: of the call.
         origin: what the call would start from, see `origin_of`.
+        module: what the call would train, where it is one of the user's own; it is copied.
         together: who asks.
 
     Raises:
@@ -117,7 +125,7 @@ def finished_run(
         run = TrainingRun.model_validate_json((folder / RUN_FILE).read_bytes())
     except (OSError, ValidationError) as err:
         raise TrainingError(f"{folder / RUN_FILE} cannot be read: it is damaged; give another out=") from err
-    return run.model_copy(update={"model": load_saved(folder), "folder": folder})
+    return run.model_copy(update={"model": load_saved(folder, module=module), "folder": folder})
 
 
 def _has_ended(folder: Path) -> bool:

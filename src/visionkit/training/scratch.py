@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import copy
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from ..errors import Failure, InputError, TrainingError, VisionkitError
 from ..images import load_image
@@ -106,11 +110,15 @@ def train_network(
 
 
 def named(model: str | nn.Module) -> dict[str, Any]:
-    """What tells a network from others, but for its weights: its name, or how it is built, or its class."""
+    """What tells a network from others, but for its weights: its name, or how it is built, or its class and shapes."""
     if isinstance(model, str):
         return {"network": model}
     own = getattr(model, "architecture", None)
-    return {"network": own() if callable(own) else type(model).__name__}
+    if callable(own):
+        return {"network": own()}
+    values = chain(model.named_parameters(), model.named_buffers())
+    shapes = [(name, None if is_lazy(value) else list(value.shape)) for name, value in values]
+    return {"network": type(model).__name__, "shapes": hashlib.sha256(json.dumps(shapes).encode()).hexdigest()[:16]}
 
 
 def _normalised(pixels: Tensor, preprocess: Preprocess) -> Tensor:
