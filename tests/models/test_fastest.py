@@ -17,7 +17,7 @@ import visionkit as vk
 from visionkit.cnn import SimpleCNN
 from visionkit.errors import InputError
 from visionkit.models.int8 import WANTED, Int8, Likeness, compare
-from visionkit.models.openvino import Engine, UnfitError, quantize
+from visionkit.models.openvino import Engine, UnfitError, quantize, runtime
 from visionkit.training.heads import HeadClassifier
 
 LABELS = ["red", "green", "blue"]
@@ -221,3 +221,27 @@ def test_what_openvino_or_the_disk_refuse_is_a_reason_to_do_without(monkeypatch,
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
     with pytest.raises(UnfitError, match="gone: No such file or directory"):
         quantize((b"", b""), pixels)
+
+    def none():
+        raise FileNotFoundError(2, "No usable temporary directory")
+
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "gettempdir", none)
+    with pytest.raises(UnfitError, match="^No usable temporary directory"):
+        quantize((b"", b""), pixels)
+
+
+def test_an_engine_that_fails_later_is_given_up(caplog, tmp_path):
+    openvino = runtime()
+    given = openvino.opset13.parameter([-1, 7, 24, 24], np.float32)  # pictures have three channels
+    openvino.save_model(openvino.Model([openvino.opset13.relu(given)], [given]), tmp_path / "n.xml")
+    engine = Engine(((tmp_path / "n.xml").read_bytes(), (tmp_path / "n.bin").read_bytes()), [0, 0])
+    own, shown = SimpleCNN(3), pictures(4)
+    model = vk.wrap_model(own, preprocess=PREPROCESS, labels=LABELS, device="cpu", speed="fastest")
+    plain = vk.wrap_model(own, preprocess=PREPROCESS, labels=LABELS, device="cpu")
+    expected = vk.classify(shown, model=plain)
+    assert vk.classify(shown, model=model) == expected
+    model._forms._learner._engine, model._forms._learner._done = engine, True
+    for _ in range(2):
+        assert vk.classify(shown, model=model) == expected
+    assert caplog.text.count("SimpleCNN runs as with speed='default' from now on: OpenVINO failed: ") == 1

@@ -22,7 +22,7 @@ from ..log import log
 from ..pipeline.device import compute_dtype, full_precision, weights_dtype
 from .fold import conv_norm_pairs, fold
 from .int8 import Int8, check_installed
-from .openvino import Engine
+from .openvino import Engine, UnfitError
 
 TOLERANCE: Final = 1e-4
 """The largest difference between a form in float32 and its module, relative to the largest output."""
@@ -65,6 +65,7 @@ class Form:
         dtype: of its weights, and so of its pixels.
         layout: the memory format of its pixels.
         engine: what runs in place of the module, in int8.
+        learner: of the engine; told where it fails.
     """
 
     module: nn.Module
@@ -72,11 +73,16 @@ class Form:
     dtype: torch.dtype = torch.float32
     layout: torch.memory_format = torch.contiguous_format
     engine: Engine | None = None
+    learner: Int8 | None = None
 
     def run(self, forward: Forward, pixels: Tensor) -> tuple[Any, ...]:
         """Runs `forward` over pixels (N, C, H, W) of any precision and layout."""
         if self.engine is not None:
-            return self.engine(pixels)
+            try:
+                return self.engine(pixels)
+            except UnfitError as err:
+                if self.learner is not None:
+                    self.learner.give_up(self.engine, err)
         return forward(self.module, self.tap, pixels.to(dtype=self.dtype, memory_format=self.layout))
 
 
@@ -130,7 +136,7 @@ class Forms:
         form, learner = made[1], self._learner
         if learner is None:
             return form
-        return replace(form, engine=learner.engine(partial(form.run, forward), pixels))
+        return replace(form, engine=learner.engine(partial(form.run, forward), pixels), learner=learner)
 
     @contextmanager
     def calibrating(self, forward: Forward) -> Iterator[None]:

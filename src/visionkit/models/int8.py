@@ -124,6 +124,14 @@ class Int8:
                 self._learn(run)
             return self._engine
 
+    def give_up(self, engine: Engine, err: UnfitError) -> None:
+        """Uses an engine no more that failed on pictures, as for want of memory."""
+        with self._lock:
+            if self._engine is engine:
+                self._engine = None
+                name = type(self._module).__name__
+                log.warning("visionkit: %s runs as with speed='default' from now on: OpenVINO failed: %s", name, err)
+
     def learn(self, run: Run) -> None:
         """Makes the engine of the pictures that came by.
 

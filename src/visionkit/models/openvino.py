@@ -83,9 +83,9 @@ class Engine:
             UnfitError: OpenVINO does not run it.
         """
         request = getattr(self._local, "request", None)
-        if request is None:
-            request = self._local.request = self._compiled.create_infer_request()
         try:
+            if request is None:
+                request = self._local.request = self._compiled.create_infer_request()
             request.infer([pixels.float().contiguous().cpu().numpy()], share_inputs=True)
         except RuntimeError as err:  # OpenVINO's own kinds
             raise UnfitError(_reason(err)) from err
@@ -192,7 +192,8 @@ def _a_folder() -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix="visionkit-") as place:
             yield Path(place)
     except OSError as err:
-        raise UnfitError(f"{tempfile.gettempdir()}: {err.strerror or err}") from err
+        where = f"{tempfile.tempdir}: " if tempfile.tempdir else ""  # asking for it fails where there is none
+        raise UnfitError(f"{where}{err.strerror or err}") from err
 
 
 def _reason(err: Exception) -> str:
