@@ -17,7 +17,7 @@ from torch import nn
 import visionkit as vk
 from visionkit.errors import CapabilityError, InputError, TrainingError
 from visionkit.evaluation.compare import evaluate
-from visionkit.results.scoreboard import Scoreboard
+from visionkit.results.scoreboard import ModelScore, Scoreboard
 from visionkit.testing import FakeClassifier, FakeDescriber
 
 PLAIN = vk.Preprocess(size_wh=(8, 8), mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
@@ -208,6 +208,22 @@ def test_pictures_that_a_model_learnt_from_are_told(tmp_path, caplog):
     assert evaluate(run.model, parts).rows[0].learnt == 0.0  # the very part, though all the data is the same
     assert not caplog.messages
     assert "learnt from all of these pictures" in str(evaluate(run.model, pairs[:30]))
+
+
+@pytest.mark.parametrize(
+    ("learnt", "said"),
+    [
+        ((1.0, 100, 100), "all"),
+        ((1.0, 20, 20), "about 100%"),
+        ((0.25, 5, 20), "about 25%"),
+        ((None, 4, 4), "at least 4"),
+    ],
+)
+def test_what_is_guessed_of_learnt_pictures_is_said_to_be(learnt, said):
+    share, found, told = learnt
+    row = ModelScore(model="a", figures={}, images_per_second=1.0, learnt=share, learnt_found=found, learnt_told=told)
+    board = Scoreboard(rows=(row,), labels=COLORS, images=100)
+    assert board.learnt_before() == [f"a learnt from {said} of these pictures: its figures are too good"]
 
 
 def test_its_chart_shows_every_interval():

@@ -205,9 +205,24 @@ def test_the_part_that_was_learnt_of_many_is_estimated(monkeypatch):
     learn, rest = data.choose(range(900)), data.choose(range(900, 1200))
     record = origin_of(learn, rest, {})
     assert len(record["learnt"]["digests"]) == 1200
-    assert learnt_share(record, contents_of(learn.sources)) == 1.0
-    assert learnt_share(record, contents_of(rest.sources)) == 0.0
-    assert learnt_share(record, contents_of(data.sources)) == pytest.approx(0.75, abs=0.1)
+    assert learnt_share(record, contents_of(learn.sources)).share == 1.0
+    assert learnt_share(record, contents_of(rest.sources)).share == 0.0
+    estimate = learnt_share(record, contents_of(data.sources))
+    assert estimate.share == pytest.approx(0.75, abs=0.1)
+    assert 100 == estimate.found < estimate.told < 200
+
+
+def test_a_few_of_many_are_no_ground_for_an_estimate(monkeypatch):
+    """Of 60 pictures, half of them learnt from, about seven are told: no share comes of it, but what is sure."""
+    from visionkit.training import origin
+    from visionkit.training.data import read_data
+
+    monkeypatch.setattr(origin, "MOST_KEPT", 100)
+    data = read_data([(bytes([i % 256, i // 256]), "ab"[i % 2]) for i in range(930)])
+    record = origin_of(data.choose(range(900)), data.choose(range(900, 930)), {})
+    share, found, told = learnt_share(record, contents_of(data.choose(range(870, 930)).sources))
+    assert share is None
+    assert 0 < found < told < 20
 
 
 @pytest.mark.parametrize(
@@ -215,7 +230,7 @@ def test_the_part_that_was_learnt_of_many_is_estimated(monkeypatch):
     [None, 3, {}, {"learnt": 3}, {"learnt": {"digests": 3}}, {"learnt": {"digests": "", "pictures": 0}}],
 )
 def test_a_record_that_tells_nothing(record):
-    assert learnt_share(record, contents_of([b"x"])) is None
+    assert learnt_share(record, contents_of([b"x"])) == (None, 0, 0)
 
 
 def test_pictures_in_memory_are_known_by_what_they_show():

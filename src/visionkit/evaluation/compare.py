@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import torch
 
     from ..training.data import Data, Labelled
+    from ..training.origin import LearntShare
 
 
 def evaluate(
@@ -147,8 +148,8 @@ def _failures(asked: Sequence[Answers]) -> dict[int, Failure]:
     return found
 
 
-def _learnt(models: Sequence[Any], pictures: Labelled) -> list[float | None]:
-    """The part of the pictures that each model learnt from; None where its record does not tell, or there is none."""
+def _learnt(models: Sequence[Any], pictures: Labelled) -> list[LearntShare]:
+    """The part of the pictures that each model learnt from."""
     from ..training.origin import contents_of, learnt_share
 
     records = [getattr(model, "training_record", None) for model in models]
@@ -156,14 +157,16 @@ def _learnt(models: Sequence[Any], pictures: Labelled) -> list[float | None]:
     return [learnt_share(record, contents) for record in records]
 
 
-def _row(answers: Answers, judged: Judged, learnt: float | None) -> ModelScore:
+def _row(answers: Answers, judged: Judged, learnt: LearntShare) -> ModelScore:
     return ModelScore(
         model=answers.name,
         figures=judged.figures,
         confusion=judged.confusion,
         missing=judged.missing,
         foreign=judged.foreign,
-        learnt=learnt,
+        learnt=learnt.share,
+        learnt_found=learnt.found,
+        learnt_told=learnt.told,
         images_per_second=answers.images_per_second,
         latency_p50_ms=answers.latency_ms(50),
         latency_p95_ms=answers.latency_ms(95),

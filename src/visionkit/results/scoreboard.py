@@ -41,7 +41,9 @@ class ModelScore(BaseModel):
         missing: classes of the data that the model does not know: their pictures count as answered wrongly.
         foreign: how many labels the model has that the data lacks: to answer one is wrong.
         learnt: the part of the pictures that the model learnt from, 0–1, by the record of its training; an estimate
-            where it learnt from over 4,096. None: nothing is known.
+            where `learnt_told` is not all of them. None: nothing is known, or of too few.
+        learnt_found: pictures that it surely learnt from.
+        learnt_told: pictures of which the record tells; of a model that learnt from over 4,096 a random part.
         images_per_second: files to answers, in batches.
         latency_p50_ms, latency_p95_ms: of one picture alone, from file to answer: the median, and what 95% stay below;
             None for a hosted model, which is not asked again for it.
@@ -56,6 +58,8 @@ class ModelScore(BaseModel):
     missing: tuple[str, ...] = ()
     foreign: int = 0
     learnt: float | None = None
+    learnt_found: int = 0
+    learnt_told: int = 0
     images_per_second: float
     latency_p50_ms: float | None = None
     latency_p95_ms: float | None = None
@@ -148,8 +152,15 @@ class Scoreboard(BaseModel):
 
     def learnt_before(self) -> list[str]:
         """Of each model that learnt from some of the pictures, how many: its figures say little of new ones."""
-        seen = [(row.model, "all" if row.learnt == 1 else f"{row.learnt:.1%}") for row in self.rows if row.learnt]
+        seen = [(row.model, self._part_learnt(row)) for row in self.rows if row.learnt_found]
         return [f"{model} learnt from {part} of these pictures: its figures are too good" for model, part in seen]
+
+    def _part_learnt(self, row: ModelScore) -> str:
+        if row.learnt is None:
+            return f"at least {row.learnt_found}"
+        if row.learnt_told < self.images:
+            return f"about {row.learnt:.0%}"
+        return "all" if row.learnt == 1 else f"{row.learnt:.1%}"
 
     def _shown(self) -> dict[str, list[tuple[str, Interval]]]:
         """Figure, as a table calls it → model and interval."""

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
@@ -23,6 +23,9 @@ MOST_KEPT: Final = 4096
 
 _LENGTH: Final = 12
 """Hexadecimal digits of a kept digest: two of a million pictures share one once in five hundred data sets."""
+
+_LEAST_TOLD: Final = 20
+"""Pictures that an estimate is made from: of fewer, half of them learnt from may look like all or none."""
 
 
 def origin_of(learn: Labelled, check: Labelled, begun_with: dict[str, Any]) -> dict[str, Any]:
@@ -68,28 +71,41 @@ def contents_of(sources: Sequence[Source]) -> list[str | None]:
     return [_content(source) for source in sources]
 
 
-def learnt_share(record: object, contents: Sequence[str | None]) -> float | None:
-    """The part of some pictures that a model learnt from, 0–1, by its training record, which may be a stranger's.
+class LearntShare(NamedTuple):
+    """The part of some pictures that a model learnt from.
 
-    Of over `MOST_KEPT` pictures that were learnt from it is an estimate.
+    Attributes:
+        share: 0–1; None: nothing is known, or of too few pictures for an estimate.
+        found: pictures that it surely learnt from.
+        told: pictures of which it is known whether it did.
+    """
+
+    share: float | None
+    found: int
+    told: int
+
+
+def learnt_share(record: object, contents: Sequence[str | None]) -> LearntShare:
+    """Which part of some pictures a model learnt from, by its training record, which may be a stranger's.
+
+    Of over `MOST_KEPT` pictures that were learnt from, or where a content is not known, it is an estimate.
 
     Args:
         record: of the training; None: there is none.
         contents: of the pictures, see `contents_of`.
-
-    Returns:
-        None where nothing is known of such pictures.
     """
     learnt = record.get("learnt") if isinstance(record, dict) else None
     if not isinstance(learnt, dict) or not isinstance(learnt.get("digests"), str):
-        return None
+        return LearntShare(None, 0, 0)
     text, pictures = learnt["digests"], learnt.get("pictures")
     kept = {text[i : i + _LENGTH] for i in range(0, len(text), _LENGTH)}
     if not kept or not isinstance(pictures, int):
-        return None
+        return LearntShare(None, 0, 0)
     highest = max(kept)
     told = [one for one in contents if one is not None and (pictures <= len(kept) or one <= highest)]
-    return sum(one in kept for one in told) / len(told) if told else None
+    found = sum(one in kept for one in told)
+    enough = told and (len(told) == len(contents) or len(told) >= _LEAST_TOLD)
+    return LearntShare(found / len(told) if enough else None, found, len(told))
 
 
 def _content(source: Any) -> str | None:
