@@ -212,6 +212,30 @@ def test_the_part_that_was_learnt_of_many_is_estimated(monkeypatch):
     assert 100 == estimate.found < estimate.told < 200
 
 
+def test_a_model_that_is_trained_on_keeps_what_it_learnt_before(ended, tmp_path):
+    first, second = colours(), colours(seed=1)
+    run = vk.fine_tune(second, model=str(ended.folder), epochs=1, out=tmp_path / "second")
+    [row] = vk.evaluate(run.model, [*first, *second]).rows
+    assert (row.learnt, row.learnt_told) == (0.75, 32)
+    record = vk.fine_tune(second, model=run.model, epochs=1, out=tmp_path / "third").model.training_record
+    assert record["learnt"] == run.model.training_record["learnt"]
+
+
+def test_what_was_learnt_of_many_and_then_of_more_is_estimated(monkeypatch):
+    from visionkit.training import origin
+    from visionkit.training.data import read_data
+
+    monkeypatch.setattr(origin, "MOST_KEPT", 100)
+    data = read_data([(bytes([i % 256, i // 256]), "ab"[i % 2]) for i in range(2000)])
+    first = origin_of(data.choose(range(900)), data.choose(range(1900, 2000)), {})
+    for more, pictures in ((range(900, 1500), 1500), (range(900, 905), 905)):
+        record = origin_of(data.choose(more), data.choose(range(1900, 2000)), {}, first)
+        assert record["learnt"]["pictures"] == pictures
+        learnt = data.choose([*range(900), *more])
+        assert learnt_share(record, contents_of(learnt.sources)).share == 1.0
+        assert learnt_share(record, contents_of(data.choose(range(1500, 2000)).sources)).share == 0.0
+
+
 def test_a_few_of_many_are_no_ground_for_an_estimate(monkeypatch):
     """Of 60 pictures, half of them learnt from, about seven are told: no share comes of it, but what is sure."""
     from visionkit.training import origin

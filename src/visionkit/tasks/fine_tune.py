@@ -130,7 +130,8 @@ def fine_tune(
         origin: dict[str, Any] = {}
         if folder is not None:
             begun = {"architecture": embedder.architecture(), "weights": weights_digest(embedder.module)}
-            origin = together.from_main(lambda: origin_of(learn, check, begun))
+            earlier = getattr(embedder, "training_record", None)
+            origin = together.from_main(lambda: origin_of(learn, check, begun, earlier))
         own = _innermost(embedder)
         if resume and (ended := finished_run(folder, settings, origin, module=own, together=together)):
             return ended

@@ -28,21 +28,26 @@ _LEAST_TOLD: Final = 20
 """Pictures that an estimate is made from: of fewer, half of them learnt from may look like all or none."""
 
 
-def origin_of(learn: Labelled, check: Labelled, begun_with: dict[str, Any]) -> dict[str, Any]:
+def origin_of(learn: Labelled, check: Labelled, begun_with: dict[str, Any], earlier: object = None) -> dict[str, Any]:
     """What a training starts from, as JSON values for its record.
 
     Args:
         learn: what is to be learnt from.
         check: what is to be measured on.
         begun_with: the network, or the model and its weights.
+        earlier: the record of the model's own training, whose pictures it has learnt from as well.
     """
     found = {"train": contents_of(learn.sources), "val": contents_of(check.sources)}
     data = {
         part: {"pictures": len(one), "sha256": _digest(one, found[part])}
         for part, one in (("train", learn), ("val", check))
     }
-    known = sorted({digest for digest in found["train"] if digest is not None})
-    learnt = {"pictures": len(known), "digests": "".join(known[:MOST_KEPT])}
+    known = {digest for digest in found["train"] if digest is not None}
+    before, count = _learnt(earlier)
+    pictures = count + len(known - before)
+    if count > len(before):  # above the highest kept, nothing is known of that time
+        known = {digest for digest in known if digest <= max(before)}
+    learnt = {"pictures": pictures, "digests": "".join(sorted(known | before)[:MOST_KEPT])}
     origin: dict[str, Any] = json.loads(json.dumps({"data": data, "learnt": learnt, "begun_with": begun_with}))
     return origin
 
@@ -94,18 +99,24 @@ def learnt_share(record: object, contents: Sequence[str | None]) -> LearntShare:
         record: of the training; None: there is none.
         contents: of the pictures, see `contents_of`.
     """
-    learnt = record.get("learnt") if isinstance(record, dict) else None
-    if not isinstance(learnt, dict) or not isinstance(learnt.get("digests"), str):
-        return LearntShare(None, 0, 0)
-    text, pictures = learnt["digests"], learnt.get("pictures")
-    kept = {text[i : i + _LENGTH] for i in range(0, len(text), _LENGTH)}
-    if not kept or not isinstance(pictures, int):
+    kept, pictures = _learnt(record)
+    if not kept:
         return LearntShare(None, 0, 0)
     highest = max(kept)
     told = [one for one in contents if one is not None and (pictures <= len(kept) or one <= highest)]
     found = sum(one in kept for one in told)
     enough = told and (len(told) == len(contents) or len(told) >= _LEAST_TOLD)
     return LearntShare(found / len(told) if enough else None, found, len(told))
+
+
+def _learnt(record: object) -> tuple[set[str], int]:
+    """The digests that a record keeps, and of how many pictures (at most) they are; none where it does not tell."""
+    learnt = record.get("learnt") if isinstance(record, dict) else None
+    if not isinstance(learnt, dict) or not isinstance(learnt.get("digests"), str):
+        return set(), 0
+    text, pictures = learnt["digests"], learnt.get("pictures")
+    kept = {text[i : i + _LENGTH] for i in range(0, len(text), _LENGTH)}
+    return (kept, pictures) if kept and isinstance(pictures, int) else (set(), 0)
 
 
 def _content(source: Any) -> str | None:
