@@ -144,15 +144,22 @@ def test_a_folder_that_was_written_again_is_loaded_again(timm_folder, tmp_path, 
     """A verb keeps what it loaded for a name; the name may mean other files by now."""
     vk.clear_models()
     own = Path(shutil.copytree(timm_folder[0], tmp_path / "here" / "net"))
+    (own / "part").mkdir()
+    (own / "part" / "weights").write_bytes(b"1")
+    (own / "linked").symlink_to(tmp_path / "nowhere")  # as an interrupted download leaves them
     monkeypatch.chdir(own.parent)
     load = partial(vk.models.load_cached, "timm:./net", task="embed", device="cpu")
+    before = load()
+    assert load() is before
+    (own / "part" / "weights").write_bytes(b"12")
     first = load()
+    assert first is not before
     assert load() is first
     weights = own / "model.safetensors"
     weights.write_bytes(weights.read_bytes())
     second = load()
     assert second is not first
-    shutil.copytree(own, tmp_path / "there" / "net")
+    shutil.copytree(own, tmp_path / "there" / "net", symlinks=True)
     monkeypatch.chdir(tmp_path / "there")
     assert load() is not second
     vk.clear_models()

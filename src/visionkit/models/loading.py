@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -149,11 +150,33 @@ def _stamp(name: str) -> str | None:
     """Which file or folder a name means now, if any: another after it was written again, or from another folder."""
     try:
         path = Path(name).expanduser().absolute()
-        files = sorted(islice(path.iterdir(), _LOOKED_AT)) if path.is_dir() else [path]
-        states = [(file.name, file.stat()) for file in files]
+        path.stat()
+        files = list(islice(_within(path), _LOOKED_AT)) if path.is_dir() else [path]
     except (OSError, RuntimeError, ValueError):  # none; no such user; a character that no path has
         return None
-    return f"{path} {[(file, state.st_ino, state.st_size, state.st_mtime_ns) for file, state in states]}"
+    return f"{path} {[(str(file), _state(file)) for file in files]}"
+
+
+def _within(folder: Path) -> Iterator[Path]:
+    """What a folder holds, and what its own folders hold, in order: a pipeline of diffusion has a folder for each part.
+
+    Raises:
+        OSError: the folder cannot be listed.
+    """
+    for one in sorted(folder.iterdir()):
+        yield one
+        if one.is_dir():
+            with suppress(OSError):
+                yield from sorted(one.iterdir())
+
+
+def _state(file: Path) -> tuple[int, int, int] | None:
+    """Another after a file was written again; None for a link to nothing."""
+    try:
+        state = file.stat()
+    except OSError:
+        return None
+    return state.st_ino, state.st_size, state.st_mtime_ns
 
 
 def clear_models() -> None:
