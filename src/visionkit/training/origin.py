@@ -44,10 +44,7 @@ def origin_of(learn: Labelled, check: Labelled, begun_with: dict[str, Any], earl
     }
     known = {digest for digest in found["train"] if digest is not None}
     before, count = _learnt(earlier)
-    pictures = count + len(known - before)
-    if count > len(before):  # above the highest kept, nothing is known of that time
-        known = {digest for digest in known if digest <= max(before)}
-    learnt = {"pictures": pictures, "digests": "".join(sorted(known | before)[:MOST_KEPT])}
+    learnt = {"pictures": count + len(known - before), "digests": "".join(sorted(known | before)[:MOST_KEPT])}
     origin: dict[str, Any] = json.loads(json.dumps({"data": data, "learnt": learnt, "begun_with": begun_with}))
     return origin
 
