@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import visionkit as vk
+from support.faults import fail_exchanges
 from support.killed import Workers
 from visionkit.cnn import SimpleCNN
 from visionkit.errors import SaveError
@@ -21,7 +22,7 @@ from visionkit.models.verify import verify
 from visionkit.models.wrap import ModuleClassifier
 
 SMALL = vk.Preprocess(size_wh=(16, 16), resize="squash")
-CALLS = ("open", "write", "fsync", "replace", "rename")
+CALLS = ("open", "write", "fsync", "replace", "renameat2")
 
 
 def named(label):
@@ -44,6 +45,9 @@ class Fault:
 
     def __init__(self, monkeypatch, call, number, code, within):
         self.left, self.failed = number, False
+        if call == "renameat2":
+            fail_exchanges(monkeypatch, self, code)
+            return
         original = getattr(os, call)
 
         def wrapped(*args, **options):
@@ -97,8 +101,8 @@ def test_an_error_at_every_call(tmp_path, way, call, code):
             vk.save_model(named("old"), folder)
     assert os.listdir(tmp_path) == ["model"]
     assert vk.load_model(folder).labels[0] == "new"
-    renames = 2 if way == "move aside" else 0
-    assert failures >= {"open": 6, "write": 5, "fsync": 6, "replace": renames, "rename": 0}[call]
+    renames, exchanges = (2, 0) if way == "move aside" else (0, 1)
+    assert failures >= {"open": 6, "write": 5, "fsync": 6, "replace": renames, "renameat2": exchanges}[call]
 
 
 @pytest.mark.parametrize("call", CALLS)
