@@ -246,15 +246,23 @@ def test_changes_that_torch_does_not_count_are_seen(photos):
     head.bias.grad = torch.zeros(10).index_fill(0, torch.tensor([5]), -1000.0)
     optimizer.step()
     assert vk.classify(photos[0], model=model).label == "class 5", f"{head.bias._version} after {count}"
+    tuned = form_of(model)
+    assert tuned is not first
+    model.module.features[3].weight.data[32:] *= 0.5  # a part of a large one
+    halved = form_of(model)
+    assert halved is not tuned
+    model.module.features[6].weight.data.mul_(torch.arange(9).view(3, 3) != 8)
+    pruned = form_of(model)
+    assert pruned is not halved
     head.bias.data[0] = float("nan")
     last = form_of(model)
-    assert last is not first
+    assert last is not pruned
     assert form_of(model) is last, "NaN is as it was"
 
 
 def test_odd_tensors_are_part_of_a_form():
     class Odd(nn.Module):
-        """A scale without dimensions, an empty buffer, one in whole numbers, one that lies crosswise."""
+        """A scale without dimensions, an empty buffer, one in whole numbers, one crosswise, one that lies on itself."""
 
         def __init__(self):
             super().__init__()
@@ -262,6 +270,7 @@ def test_odd_tensors_are_part_of_a_form():
             self.register_buffer("nothing", torch.zeros(0, 3))
             self.register_buffer("count", torch.tensor(3))
             self.register_buffer("across", torch.ones(2, 3).T)
+            self.register_buffer("spread", torch.zeros(1).expand(2, 3))
 
         def forward(self, pixels):
             return pixels.mean((2, 3)) @ self.across * self.scale

@@ -29,8 +29,10 @@ TOLERANCE: Final = 1e-4
 HALF_TOLERANCE: Final = 0.1
 """The same for half precision: only what breaks is refused, the measured differences are below 0.02."""
 
-_LOOKED_AT: Final = 8
-"""Values of each tensor that are held against what they were: a step of training changes nearly all."""
+_SMALL: Final = 1024
+"""Values of a tensor that are all held against what they were: biases, and what normalises."""
+_LOOKED_AT: Final = 64
+"""Of a larger tensor so many are, spread over it: to read all of ViT-B/16 takes 30 ms and more, at each batch."""
 
 Forward: TypeAlias = Callable[[Any, Any, Tensor], tuple[Any, ...]]
 """Runs a module: (module, its tap, pixels) → outputs, all that the model will ask of it."""
@@ -90,7 +92,8 @@ class Forms:
     """Makes the form of a module at its first use, and again when the module has changed since.
 
     A change is seen by the tensors' version counters; and where torch does not count, as for optimizers with fused=True
-    and what is written through `tensor.data`, by the values of a few weights of each tensor.
+    and what is written through `tensor.data`, by values: all of a small tensor, 64 of a large one. So a few weights
+    of many that are written through `.data` may go unseen: write them under `torch.no_grad()`.
 
     On a CPU, speed="default" folds batch normalisation into the convolutions before it and lays tensors out
     channels-last; "fast" also rounds the weights to bfloat16, where the processor has it; "fastest" is "default" until
@@ -219,15 +222,22 @@ def _counted(modules: Iterable[nn.Module], tensors: Sequence[Tensor]) -> tuple[t
 
 
 def _some_of(tensors: Sequence[Tensor]) -> list[list[Tensor]]:
-    """A few values of each tensor as views (K,) of its memory, by device and type, so that few steps look at all."""
+    """Values of each tensor as views (K,) of its memory, by device and type, so that few steps look at all."""
     groups: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
     for tensor in tensors:
         # subclasses have ways of their own
         plain = type(tensor) in (Tensor, nn.Parameter) and tensor.layout is torch.strided
         if plain and tensor.is_floating_point() and tensor.numel():
-            row = tensor.detach()[(0,) * (tensor.ndim - 1)] if tensor.ndim else tensor.detach()[None]
-            groups.setdefault((tensor.device, tensor.dtype), []).append(row[:_LOOKED_AT])
+            groups.setdefault((tensor.device, tensor.dtype), []).append(_spread(tensor.detach()))
     return list(groups.values())
+
+
+def _spread(tensor: Tensor) -> Tensor:
+    across = tensor.permute(sorted(range(tensor.ndim), key=tensor.stride, reverse=True))  # as it lies in memory
+    if not across.is_contiguous():
+        return tensor[(0,) * (tensor.ndim - 1)][:_LOOKED_AT]
+    step = 1 if tensor.numel() <= _SMALL else tensor.numel() // _LOOKED_AT | 1  # odd: not one column alone
+    return across.view(-1)[::step]
 
 
 def _folded(plain: Form, forward: Forward, pixels: Tensor) -> Form:
