@@ -304,6 +304,9 @@ def test_the_launchers_precision(monkeypatch):
     assert arithmetic(Recipe(), CPU, torch.bfloat16) == torch.bfloat16
     assert arithmetic(Recipe(precision="float32"), CPU, torch.bfloat16) == torch.float32
     assert arithmetic(Recipe(), CPU, torch.float16) == torch.float32  # CPUs have no use for it
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
+    with launched(CPU) as alone:
+        assert alone.precision is None, "as without a launcher"
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp8")
     with pytest.raises(TrainingError, match="--mixed_precision fp8 is not offered: launch with one of no, bf16, fp16"):
         train("visionkit:simple_cnn")

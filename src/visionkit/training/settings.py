@@ -30,7 +30,7 @@ class Recipe:
         ema: decay of a running average of the weights, such as 0.999, which is then the model; None: the weights.
         accumulate: batches whose gradients make one step together, where the device has no memory for a larger batch.
         precision: "float32"; "bfloat16": mixed, where the device has it; None: what `accelerate launch
-            --mixed_precision` asks for, else the second on CUDA, and the first elsewhere.
+            --mixed_precision` asks for; where that is nothing or "no", the second on CUDA, and the first elsewhere.
 
     Raises:
         InputError: a value that makes no sense.
