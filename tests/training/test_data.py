@@ -92,6 +92,12 @@ def test_csv(tmp_path):
     assert split(data, 0.5, 0)[1].sources == ("https://x.test/y.png",)
 
 
+def test_a_comma_without_quotes_in_a_csv(tmp_path):
+    (tmp_path / "d.csv").write_text("image,label\na.png,cat\nb.png,Doe, John\n")
+    with pytest.raises(InputError, match=r"line 3 has 3 cells for 2 columns: quote what holds a comma"):
+        read_data(tmp_path / "d.csv")
+
+
 def test_several_labels_in_a_csv(tmp_path):
     (tmp_path / "d.csv").write_text('image,label\na.png,"[""cat"", ""indoors""]"\nb.png,[]\nc.png,"[""cat""]"\n')
     data = read_data(tmp_path / "d.csv")

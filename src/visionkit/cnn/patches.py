@@ -96,7 +96,7 @@ def _place_in(source: Any) -> int | None:
         return None
     try:
         return int(source.tell())
-    except (AttributeError, OSError) as err:
+    except (AttributeError, OSError, ValueError) as err:  # the last: it is closed
         raise InputError(f"{describe(source)} cannot be read twice, which this takes: give its bytes") from err
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -229,7 +230,14 @@ class Int8:
             digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
         versions = [f"{p} {version(p)}" for p in ("openvino", "nncf", "torch")]
         # the module's own words have its strides and activations; on a shared disk, processors may differ
-        said = [type(self._module).__qualname__, str(self._module), self._what, str(self._shape), str(has_vnni())]
+        words = re.sub(r" at 0x[0-9a-f]+", "", str(self._module))  # of functions: other in each process
+        said = [
+            f"{type(self._module).__module__}.{type(self._module).__qualname__}",
+            words,
+            self._what,
+            str(self._shape),
+            str(has_vnni()),
+        ]
         digest.update("\n".join([*said, which, str(_FORMAT), *versions]).encode())
         return cache_folder() / "int8" / digest.hexdigest()[:32]
 

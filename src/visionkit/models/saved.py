@@ -142,7 +142,7 @@ def load_saved(
     model.name = str(folder)
     model.preprocess = preprocess
     model.training_record = settings.get("training")
-    classes = len(getattr(model, "labels", ()))
+    classes = len(getattr(model, "labels", ()) or ())
     if len(labels or ()) != classes:
         raise ModelLoadError(f"{folder}: there are {len(labels or ())} labels for a network of {classes} classes")
     if labels is not None:

@@ -79,6 +79,11 @@ def _csv(path: Path, name: str) -> Iterator[_Found]:
             raise InputError(f"{name} is no CSV table: {err}") from err
     head = rows[0][1] if rows else []
     _check_columns(head, name)
+    for place, cells in rows[1:]:
+        if len(cells) > len(head):  # a comma in a name that stands without quotes would be cut off there
+            raise InputError(
+                f"{name}, {place} has {len(cells)} cells for {len(head)} columns: quote what holds a comma"
+            )
     table = [(place, dict(zip(head, cells, strict=False))) for place, cells in rows[1:]]
     lists = [_json_list(row.get("label")) for _, row in table]
     several = bool(lists) and all(names is not None for names in lists)
