@@ -185,7 +185,7 @@ def test_ctrl_c_ends_the_threads_at_once(tmp_path, photos, size_wh, most_seconds
                 last = ""
                 while line := process.stdout.readline():
                     last, seconds = line, time.perf_counter() - start  # without the interpreter's own end
-                assert process.wait(30) == 0
+                assert process.wait(30) == 0, process.stderr.read()
             finally:
                 process.kill()
             assert (last, process.stderr.read()) == ("ended\n", "")

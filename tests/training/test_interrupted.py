@@ -164,7 +164,10 @@ def train_slowly(out):
 @pytest.mark.slow
 def test_a_real_signal(tmp_path, whole):
     out = tmp_path / "run"
-    code = "import sys, test_interrupted; test_interrupted.train_slowly(sys.argv[1])"
+    code = (  # a shell's background job inherits an ignored signal
+        "import signal, sys, test_interrupted; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "test_interrupted.train_slowly(sys.argv[1])"
+    )
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
     with subprocess.Popen([sys.executable, "-c", code, str(out)], stderr=subprocess.PIPE, text=True, env=env) as child:
         while not (out / "history.jsonl").exists():
