@@ -92,7 +92,7 @@ def fine_tune(
         ModelError: the model cannot be loaded.
     """
     from ..pipeline.augment import check_policy
-    from ..training.fingerprints import layers_digest, weights_digest
+    from ..training.fingerprints import weights_digest
     from ..training.frozen import train_head
     from ..training.launch import launched
     from ..training.origin import origin_of
@@ -119,10 +119,9 @@ def fine_tune(
         _check_embedder(embedder, saved=out is not None)
         folder = together.from_main(lambda: prepare_out(out, resume=resume))
         learn, check = split_data(data, validation, seed, on_error=on_error)
-        module = getattr(embedder, "module", None)
         together.check_same(
             model=embedder.name,
-            layers=None if module is None else layers_digest(module),
+            layers=_layers(embedder),
             **asdict(settings),
             pictures=len(learn),
             classes=learn.classes,
@@ -173,3 +172,13 @@ def _check_embedder(embedder: object, *, saved: bool) -> None:
             problem = "that model has no module and architecture()"
             raise CapabilityError(f"a head over {embedder.name} cannot be saved: {problem}")
         embedder.architecture()
+
+
+def _layers(embedder: Any) -> str | None:
+    """What tells its network from another; None where there is none to tell, as of a head over such a model."""
+    from ..training.fingerprints import layers_digest
+
+    try:
+        return layers_digest(embedder.module)
+    except (AttributeError, CapabilityError):
+        return None
