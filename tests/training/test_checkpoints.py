@@ -14,12 +14,12 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import visionkit as vk
+from support.colours import colours
 from support.faults import fail_exchanges
 from visionkit.cnn import SimpleCNN
 from visionkit.errors import InputError, TrainingError
@@ -32,18 +32,6 @@ RICH = Recipe(ema=0.9, early_stopping=3, accumulate=2, label_smoothing=0.1, clas
 
 SETTINGS = Settings(epochs=2, batch_size=4, learning_rate=1e-2, weight_decay=0.0, seed=0)
 RECORD = EpochRecord(epoch=1, loss=1.0, validation_loss=1.0, accuracy=0.5, seconds=1.0, images_per_second=9.0)
-
-
-def colours(count=8, size=8):
-    """Red and blue pictures with some noise."""
-    numbers = np.random.default_rng(0)
-    pairs = []
-    for _ in range(count):
-        for channel, label in ((0, "red"), (2, "blue")):
-            picture = numbers.integers(0, 60, (size, size, 3), dtype=np.uint8)
-            picture[..., channel] += 150
-            pairs.append((picture, label))
-    return pairs
 
 
 class Dropping(nn.Module):

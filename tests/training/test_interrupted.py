@@ -12,27 +12,15 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import visionkit as vk
+from support.colours import colours
 from visionkit.training import Recipe
 
 RICH = Recipe(ema=0.9, early_stopping=3, accumulate=2, label_smoothing=0.1)
-
-
-def colours(count=8, size=8):
-    """Red and blue pictures with some noise."""
-    numbers = np.random.default_rng(0)
-    pairs = []
-    for _ in range(count):
-        for channel, label in ((0, "red"), (2, "blue")):
-            picture = numbers.integers(0, 60, (size, size, 3), dtype=np.uint8)
-            picture[..., channel] += 150
-            pairs.append((picture, label))
-    return pairs
 
 
 class Pressing(nn.Module):

@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 
 import visionkit as vk
+from support.colours import colours
 from visionkit.errors import TrainingError
 from visionkit.models.folder import read_settings
 from visionkit.training import keeper
@@ -29,18 +30,6 @@ from visionkit.training.settings import Settings
 SETTINGS = Settings(epochs=2, batch_size=4, learning_rate=1e-2, weight_decay=0.0, seed=0)
 TOLD = {"begun_with": {}, "batch_size": 4, "history": []}
 RECORD = EpochRecord(epoch=1, loss=1.0, validation_loss=1.0, accuracy=0.5, seconds=1.0, images_per_second=9.0)
-
-
-def colours(count=8, size=8, seed=0):
-    """Red and blue pictures with some noise."""
-    numbers = np.random.default_rng(seed)
-    pairs = []
-    for _ in range(count):
-        for channel, label in ((0, "red"), (2, "blue")):
-            picture = numbers.integers(0, 60, (size, size, 3), dtype=np.uint8)
-            picture[..., channel] += 150
-            pairs.append((picture, label))
-    return pairs
 
 
 def learner_of(module):
